@@ -1,0 +1,14 @@
+"""Region Mutual Information loss for MMSegmentation (Zhao et al., NeurIPS 2019).
+
+Importing the package registers its losses, decode heads, data sets and hooks with
+``mmseg.registry``; from a config, ``custom_imports=dict(imports=['mmseg_rmi'])`` does it.
+"""
+
+from mmseg_rmi import compat as compat
+
+compat.prepare_framework()
+
+from mmseg_rmi import datasets, decode_heads, functional, hooks, losses  # noqa: E402
+
+__version__ = '0.1.0'
+__all__ = ['compat', 'datasets', 'decode_heads', 'functional', 'hooks', 'losses']

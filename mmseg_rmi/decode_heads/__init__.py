@@ -1,0 +1,1 @@
+"""The decode heads of the paper's two networks."""

@@ -1,0 +1,1 @@
+"""The method in pure torch: regions, their statistics, the objective."""
