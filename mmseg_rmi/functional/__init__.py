@@ -1,1 +1,37 @@
-"""The method in pure torch: regions, their statistics, the objective."""
+"""The method in pure torch: regions, their statistics, the objective.
+
+Read it in the order of the paper: :mod:`downsampling` and :mod:`regions` (figure 1, section 4),
+:mod:`mutual_information` (Eq. 9 to 15), :mod:`objective` (Eq. 16); :mod:`settings` holds what these
+leave to choose. Nothing here knows MMSegmentation.
+"""
+
+from mmseg_rmi.functional.downsampling import downsample, pooled_side
+from mmseg_rmi.functional.mutual_information import log_volume, posterior_covariance
+from mmseg_rmi.functional.objective import (
+    Normalizers,
+    batch_normalizers,
+    cross_entropy_sum,
+    negative_lower_bounds,
+    one_hot,
+    promote,
+    rmi_objective,
+)
+from mmseg_rmi.functional.regions import centre, extract_regions
+from mmseg_rmi.functional.settings import RMISettings
+
+__all__ = [
+    'Normalizers',
+    'RMISettings',
+    'batch_normalizers',
+    'centre',
+    'cross_entropy_sum',
+    'downsample',
+    'extract_regions',
+    'log_volume',
+    'negative_lower_bounds',
+    'one_hot',
+    'pooled_side',
+    'posterior_covariance',
+    'promote',
+    'rmi_objective',
+]

@@ -1,0 +1,64 @@
+"""Regions: every R x R window of a map becomes a point of ``d = R * R`` dimensions (figure 1).
+
+Shapes: ``h x w`` map, ``n = (h - R + 1) * (w - R + 1)`` points.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def extract_regions(maps: Tensor, region_size: int) -> Tensor:
+    """Cast maps into their multi-dimensional points.
+
+    Args:
+        maps: ``... x h x w``.
+        region_size: side R of a region, at most ``min(h, w)``.
+
+    Returns:
+        ``... x d x n``: row ``i * R + j`` is the map seen from row ``i``, column ``j`` of a region.
+
+    Example:
+        >>> extract_regions(torch.arange(6).reshape(2, 3), 2)
+        tensor([[0, 1],
+                [1, 2],
+                [3, 4],
+                [4, 5]])
+    """
+    height, width = (side - region_size + 1 for side in maps.shape[-2:])
+    offsets = range(region_size)
+    shifted = [maps[..., i : i + height, j : j + width] for i in offsets for j in offsets]
+    return torch.stack(shifted, dim=-3).flatten(-2)
+
+
+def regions_without_ignored(ignored_cells: Tensor, region_size: int) -> Tensor:
+    """Tell which regions touch no ignored cell.
+
+    Args:
+        ignored_cells: ``... x h x w``, boolean.
+        region_size: side R of a region.
+
+    Returns:
+        ``... x n``, boolean.
+    """
+    return ~extract_regions(ignored_cells, region_size).any(dim=-2)
+
+
+def centre(points: Tensor, kept: Tensor, covariance: str) -> Tensor:
+    """Centre points so that ``X @ X.mT`` is their covariance.
+
+    Args:
+        points: ``... x d x n``.
+        kept: ``... x n``, boolean (broadcast), the points to count; the others become 0.
+        covariance: ``'sum'`` or ``'mean'`` of the outer products over the points counted.
+
+    Returns:
+        ``... x d x n``, ``points - mean``, divided by ``sqrt(n)`` for ``'mean'``. Fewer than two
+        points have no covariance: all 0.
+    """
+    kept = kept.unsqueeze(-2).to(points.dtype)
+    count = kept.sum(dim=-1, keepdim=True).clamp(min=1)
+    mean = (points * kept).sum(dim=-1, keepdim=True) / count
+    centred = (points - mean) * kept
+    return centred / count.sqrt() if covariance == 'mean' else centred

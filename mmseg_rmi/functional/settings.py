@@ -1,0 +1,98 @@
+"""The constants of the objective, checked once, where they enter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+
+DOWNSAMPLE_METHODS = ('avg', 'max', 'interp')
+COVARIANCES = ('sum', 'mean')
+IGNORED = ('zero', 'exclude')
+LARGEST_REGION_SIZE = 10
+
+
+@dataclass(frozen=True)
+class RMISettings:
+    """What Eq. 16 of the paper leaves to choose; the defaults are those of the released code.
+
+    Args:
+        region_size: side R of the square regions, 1 to 10; a point has ``d = R * R`` dimensions.
+        downsample: ``'avg'``, ``'max'`` (pooling) or ``'interp'`` (nearest for the labels,
+            bilinear for the probabilities).
+        downsample_factor: DF, at least 1; 1 leaves the maps as they are.
+        loss_lambda: lambda in [0, 1], the share of the pixel-wise term.
+        covariance: ``'sum'`` over the points of an image (released) or their ``'mean'`` (paper).
+        ridge: xi > 0, added to the diagonals before they are inverted and factorised.
+        ignored: ``'zero'`` counts an ignored pixel as background in both maps; ``'exclude'`` drops
+            every region that touches a cell with an ignored pixel.
+        nonnegative: subtract the least value of the region term, ``1/2 log xi`` per class.
+
+    Raises:
+        ValueError: an argument is outside its range; the message names it, the value and the range.
+        TypeError: an argument is of another type.
+
+    Example:
+        >>> RMISettings(region_size=5, covariance='mean', ridge=1e-6).dimension
+        25
+    """
+
+    region_size: int = 3
+    downsample: str = 'avg'
+    downsample_factor: int = 4
+    loss_lambda: float = 0.5
+    covariance: str = 'sum'
+    ridge: float = 5e-4
+    ignored: str = 'zero'
+    nonnegative: bool = True
+
+    def __post_init__(self) -> None:
+        _check_integer('region_size', self.region_size, 1, LARGEST_REGION_SIZE)
+        _check_integer('downsample_factor', self.downsample_factor, 1)
+        _check_choice('downsample', self.downsample, DOWNSAMPLE_METHODS)
+        _check_choice('covariance', self.covariance, COVARIANCES)
+        _check_choice('ignored', self.ignored, IGNORED)
+        check_number('loss_lambda', self.loss_lambda)
+        check_number('ridge', self.ridge)
+        if not 0 <= self.loss_lambda <= 1:
+            raise ValueError(f'loss_lambda must lie in [0, 1], got {self.loss_lambda}')
+        if not self.ridge > 0:
+            raise ValueError(f'ridge must be greater than 0, got {self.ridge}')
+        if not isinstance(self.nonnegative, bool):
+            raise TypeError(f'nonnegative must be True or False, got {self.nonnegative!r}')
+        if self.ignored == 'exclude' and self.downsample == 'interp':
+            raise ValueError(
+                "ignored='exclude' needs cells with borders, which downsample='interp' has not: "
+                "use downsample='avg' or 'max', or ignored='zero'"
+            )
+
+    @property
+    def dimension(self) -> int:
+        """d, the number of pixels in a region."""
+        return self.region_size**2
+
+    @property
+    def floor(self) -> float:
+        """The least value of ``-I_l`` of one class, in nats: every eigenvalue is at least xi."""
+        return 0.5 * math.log(self.ridge)
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise unless ``value`` is a finite real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f'{name} must be a number, got {value!r}')
+    if not math.isfinite(value):
+        raise ValueError(f'{name} must be finite, got {value}')
+
+
+def _check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f'{name} must be an integer, got {value!r}')
+    if value < least or (most is not None and value > most):
+        span = f'at least {least}' if most is None else f'from {least} to {most}'
+        raise ValueError(f'{name} must be {span}, got {value}')
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}')

@@ -1,0 +1,27 @@
+"""The divisors of the loss, over all processes of a distributed run."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from torch import Tensor
+
+from mmseg_rmi.functional import Normalizers
+
+
+def global_normalizers(labels: Tensor, ignore_index: int) -> Normalizers:
+    """Valid pixels + 1 and images of the global batch, over the number of processes.
+
+    DistributedDataParallel averages gradients; with these divisors the average is the gradient of
+    the loss of the global batch, however unevenly valid pixels and images are spread.
+
+    Args:
+        labels: ``B x H x W``, integer, of this process.
+        ignore_index: label of pixels that do not count.
+    """
+    valid = (labels != ignore_index).sum()
+    counts = torch.stack([valid, torch.full_like(valid, len(labels))])
+    all_reduce(counts, op='sum')
+    pixels, images = counts.unbind()
+    world_size = get_world_size()
+    return Normalizers((pixels + 1) / world_size, images / world_size)

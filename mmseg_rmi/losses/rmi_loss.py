@@ -1,0 +1,123 @@
+"""The Region Mutual Information loss as a loss of MMSegmentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from mmseg_rmi.functional import RMISettings, rmi_objective
+from mmseg_rmi.losses.normalization import global_normalizers
+from mmseg_rmi.losses.validation import check_inputs, check_loss_constants, check_region_fits
+
+
+@MODELS.register_module()
+class RMILoss(nn.Module):
+    """Region Mutual Information loss: ``lambda * BCE + (1 - lambda) * region term`` (Eq. 16).
+
+    Put in the place of cross entropy, ``loss_decode=dict(type='RMILoss')``; nothing else changes.
+    The probabilities are sigmoids, so the argmax of the logits is still the prediction. The value
+    is not comparable with that of cross entropy: with the default ridge a perfect map sits
+    near 0.35 per class present, and an image that holds more classes has a larger one.
+
+    Args:
+        region_size: side R of the square regions, 1 to 10.
+        downsample: how maps shrink first: ``'avg'`` or ``'max'`` pooling, or ``'interp'``.
+        downsample_factor: DF, at least 1; 1 leaves the maps as they are.
+        loss_lambda: lambda in [0, 1]: 1 is the pixel-wise term alone, 0 the region term alone.
+        covariance: ``'sum'`` over regions, as released, or their ``'mean'``, as in the paper.
+        ridge: xi > 0, keeps covariances invertible; 5e-4 as released, 1e-6 in the paper.
+        ignored: ``'zero'`` counts ignored pixels as background, as released; ``'exclude'`` drops
+            every region that touches a cell with an ignored pixel.
+        nonnegative: subtract the least possible value of the region term, so that an absent class
+            contributes 0; the gradient is the same. False gives the value of the released code.
+        loss_weight: factor of the whole.
+        loss_name: name in the log; must contain ``'loss'``.
+
+    Source: Zhao et al., "Region Mutual Information Loss for Semantic Segmentation", NeurIPS 2019.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 32, 32)
+        >>> labels = torch.zeros(1, 32, 32, dtype=torch.long)
+        >>> labels[:, 16:] = 1
+        >>> sharp = torch.where(labels[:, None] == torch.tensor([0, 1])[:, None, None], 9.0, -9.0)
+        >>> bool(RMILoss()(sharp, labels) < RMILoss()(logits, labels))
+        True
+    """
+
+    def __init__(
+        self,
+        region_size: int = 3,
+        downsample: str = 'avg',
+        downsample_factor: int = 4,
+        loss_lambda: float = 0.5,
+        covariance: str = 'sum',
+        ridge: float = 5e-4,
+        ignored: str = 'zero',
+        nonnegative: bool = True,
+        loss_weight: float = 1.0,
+        loss_name: str = 'loss_rmi',
+    ) -> None:
+        super().__init__()
+        self.settings = RMISettings(
+            region_size=region_size,
+            downsample=downsample,
+            downsample_factor=downsample_factor,
+            loss_lambda=loss_lambda,
+            covariance=covariance,
+            ridge=ridge,
+            ignored=ignored,
+            nonnegative=nonnegative,
+        )
+        check_loss_constants(loss_weight, loss_name)
+        self.loss_weight = loss_weight
+        self._loss_name = loss_name
+
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = 255,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Compute the loss of a batch.
+
+        Args:
+            logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C = 1 is a binary map.
+            labels: ``B x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1) or ``ignore_index``.
+            weight: ``B x H x W``, scales the pixel-wise term.
+            ignore_index: label of pixels that do not count.
+            **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
+
+        Returns:
+            Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not.
+
+        Raises:
+            ValueError: shapes, devices, labels or reduction that do not fit, maps too small.
+            TypeError: logits that are not floating point, labels that are not integer.
+        """
+        check_inputs(logits, labels, weight, ignore_index, **kwargs)
+        if self.settings.loss_lambda < 1:
+            check_region_fits(logits, self.settings)
+        with torch.autocast(logits.device.type, enabled=False):
+            loss = rmi_objective(
+                logits,
+                labels,
+                self.settings,
+                ignore_index=ignore_index,
+                pixel_weight=weight,
+                normalizers=global_normalizers(labels, ignore_index),
+            )
+        return self.loss_weight * loss
+
+    @property
+    def loss_name(self) -> str:
+        """Name of the loss in MMEngine's log."""
+        return self._loss_name
+
+    def extra_repr(self) -> str:
+        """The settings, as ``print(model)`` shows them."""
+        return f'{self.settings}, loss_weight={self.loss_weight}'

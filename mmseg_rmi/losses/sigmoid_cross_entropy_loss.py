@@ -1,0 +1,101 @@
+"""The paper's pixel-wise loss, BCE, as a loss of MMSegmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from mmseg_rmi.functional import cross_entropy_sum, one_hot, promote
+from mmseg_rmi.functional.settings import check_number
+from mmseg_rmi.losses.normalization import global_normalizers
+from mmseg_rmi.losses.validation import check_inputs, check_loss_constants
+
+
+@MODELS.register_module()
+class SigmoidCrossEntropyLoss(nn.Module):
+    """Binary cross entropy, ``sum over classes and valid pixels / (valid pixels + 1)``.
+
+    It is C times ``CrossEntropyLoss(use_sigmoid=True, avg_non_ignore=True)`` of MMSegmentation,
+    defined for a batch without a valid pixel (0), and the pixel-wise term of :class:`RMILoss`.
+
+    Args:
+        class_weight: one factor per class, at least 0.
+        loss_weight: factor of the whole.
+        loss_name: name in the log; must contain ``'loss'``.
+
+    Source: "BCE" in tables 1 and 3 of the RMI paper.
+
+    Example:
+        >>> labels = torch.zeros(1, 1, 1, dtype=torch.long)
+        >>> SigmoidCrossEntropyLoss()(torch.zeros(1, 2, 1, 1), labels)  # 2 log 2 / (1 + 1)
+        tensor(0.6931)
+    """
+
+    class_weight: Tensor | None
+
+    def __init__(
+        self,
+        class_weight: Sequence[float] | None = None,
+        loss_weight: float = 1.0,
+        loss_name: str = 'loss_bce',
+    ) -> None:
+        super().__init__()
+        check_loss_constants(loss_weight, loss_name)
+        for value in class_weight or ():
+            check_number('class_weight', value)
+            if value < 0:
+                raise ValueError(f'class_weight must be at least 0, got {value}')
+        weights = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer('class_weight', weights, persistent=False)
+        self.loss_weight = loss_weight
+        self._loss_name = loss_name
+
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = 255,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Compute the loss of a batch.
+
+        Args:
+            logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C = 1 is a binary map.
+            labels: ``B x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1) or ``ignore_index``.
+            weight: ``B x H x W``, factor of each pixel.
+            ignore_index: label of pixels that do not count.
+            **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
+
+        Returns:
+            Scalar in nats, float32 (float64 for float64 logits).
+
+        Raises:
+            ValueError: shapes, devices, labels or reduction that do not fit.
+            TypeError: logits that are not floating point, labels that are not integer.
+        """
+        check_inputs(logits, labels, weight, ignore_index, **kwargs)
+        if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
+            raise ValueError(
+                f'class_weight has {len(self.class_weight)} values for {logits.shape[1]} channels '
+                'of logits'
+            )
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = promote(logits)
+            total = cross_entropy_sum(
+                logits,
+                one_hot(labels, logits.shape[1], ignore_index).to(logits.dtype),
+                (labels != ignore_index).unsqueeze(1),
+                pixel_weight=weight,
+                class_weight=self.class_weight,
+            )
+            return self.loss_weight * total / global_normalizers(labels, ignore_index).pixels
+
+    @property
+    def loss_name(self) -> str:
+        """Name of the loss in MMEngine's log."""
+        return self._loss_name
