@@ -1,1 +1,5 @@
 """Data sets that MMSegmentation lacks."""
+
+from mmseg_rmi.datasets.camvid import CamVid12Dataset, CamVidDataset
+
+__all__ = ['CamVid12Dataset', 'CamVidDataset']
