@@ -8,7 +8,7 @@ from mmseg_rmi import compat as compat
 
 compat.prepare_framework()
 
-from mmseg_rmi import datasets, decode_heads, functional, hooks, losses  # noqa: E402
+from mmseg_rmi import datasets, decode_heads, functional, hooks, losses, optim  # noqa: E402
 
 __version__ = '0.1.0'
-__all__ = ['compat', 'datasets', 'decode_heads', 'functional', 'hooks', 'losses']
+__all__ = ['compat', 'datasets', 'decode_heads', 'functional', 'hooks', 'losses', 'optim']

@@ -1,0 +1,53 @@
+"""The decode head of DeepLabv3, as the paper trains it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from mmseg_rmi.decode_heads.aspp import ASPP
+
+
+@MODELS.register_module()
+class DeepLabV3Head(BaseDecodeHead):
+    """ASPP, element-wise dropout and a 1x1 classifier.
+
+    Every convolution starts from Kaiming's normal distribution by fan-in. Any backbone of mmseg or
+    mmpretrain will do.
+
+    Args:
+        in_channels: channels of the backbone's features number ``in_index`` (the last by default).
+        channels: depth of the ASPP, 256 in the paper.
+        dilations: rates of the ASPP, (1, 6, 12, 18) at output stride 16.
+        kwargs: passed on to ``BaseDecodeHead``: ``num_classes``, ``dropout_ratio``,
+            ``norm_cfg``, ``align_corners``, ``loss_decode``, ....
+
+    Example:
+        >>> import torch
+        >>> head = DeepLabV3Head(in_channels=32, channels=8, num_classes=11).eval()
+        >>> head([torch.rand(1, 32, 6, 8)]).shape
+        torch.Size([1, 11, 6, 8])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        dilations: Sequence[int] = (1, 6, 12, 18),
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault('init_cfg', dict(type='Kaiming', layer='Conv2d', mode='fan_in'))
+        super().__init__(in_channels, channels, **kwargs)
+        self.aspp = ASPP(in_channels, channels, dilations, **self._layer_cfg)
+        self.dropout = nn.Dropout(self.dropout_ratio)  # the base class drops whole channels
+
+    @property
+    def _layer_cfg(self) -> dict[str, Any]:
+        return dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return logits, ``B x C``, at the resolution of the selected features."""
+        return self.cls_seg(self.aspp(self._transform_inputs(inputs)))
