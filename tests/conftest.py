@@ -1,0 +1,24 @@
+"""What the tests share: where real data lies, and how hypothesis draws."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile(
+    'reproducible', derandomize=True, deadline=None, database=None, max_examples=30
+)
+hypothesis.settings.load_profile('reproducible')
+
+
+@pytest.fixture(scope='session')
+def data_root() -> Path:
+    """Folder of ``data/camvid``, ``data/voc2012_subset`` and ``reference/released_rmi.npz``."""
+    folder = os.environ.get('MMSEG_RMI_DATA')
+    if not folder:
+        pytest.skip('needs real data: set MMSEG_RMI_DATA to the folder that holds data/camvid')
+    root = Path(folder)
+    if not root.is_dir():
+        pytest.fail(f'MMSEG_RMI_DATA={folder} is not a folder')
+    return root
