@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_rmi.functional import RMISettings, rmi_objective
+from mmseg_rmi.losses.finiteness import spoil_gradient_if_not_finite
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import check_inputs, check_loss_constants, check_region_fits
 
@@ -111,7 +112,7 @@ class RMILoss(nn.Module):
                 pixel_weight=weight,
                 normalizers=global_normalizers(labels, ignore_index),
             )
-        return self.loss_weight * loss
+        return spoil_gradient_if_not_finite(self.loss_weight * loss)
 
     @property
     def loss_name(self) -> str:

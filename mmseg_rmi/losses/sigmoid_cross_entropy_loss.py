@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmseg_rmi.functional import cross_entropy_sum, one_hot, promote
 from mmseg_rmi.functional.settings import check_number
+from mmseg_rmi.losses.finiteness import spoil_gradient_if_not_finite
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import check_inputs, check_loss_constants
 
@@ -72,7 +73,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
             **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
 
         Returns:
-            Scalar in nats, float32 (float64 for float64 logits).
+            Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not.
 
         Raises:
             ValueError: shapes, devices, labels or reduction that do not fit.
@@ -93,7 +94,8 @@ class SigmoidCrossEntropyLoss(nn.Module):
                 pixel_weight=weight,
                 class_weight=self.class_weight,
             )
-            return self.loss_weight * total / global_normalizers(labels, ignore_index).pixels
+            loss = self.loss_weight * total / global_normalizers(labels, ignore_index).pixels
+        return spoil_gradient_if_not_finite(loss)
 
     @property
     def loss_name(self) -> str:
