@@ -5,6 +5,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from mmengine.registry import init_default_scope
 
 hypothesis.settings.register_profile(
     'reproducible', derandomize=True, deadline=None, database=None, max_examples=30
@@ -22,3 +23,9 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.fail(f'MMSEG_RMI_DATA={folder} is not a folder')
     return root
+
+
+@pytest.fixture(scope='session')
+def mmseg_scope() -> None:
+    """Look up names without a scope, such as 'PackSegInputs', in mmseg's registries."""
+    init_default_scope('mmseg')
