@@ -23,6 +23,7 @@ train_pipeline = [
         ratio_range=(0.75, 1.25),
         keep_ratio=True,
         interpolation='bicubic',
+        backend='pillow',
     ),
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),

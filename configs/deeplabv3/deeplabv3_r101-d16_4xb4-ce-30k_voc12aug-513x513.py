@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/models/deeplabv3_r101-d16.py',
+    '../_base_/datasets/pascal_voc12_aug.py',
+    '../_base_/schedules/schedule_30k.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(data_preprocessor=_base_.data_preprocessor)
