@@ -1,5 +1,201 @@
-"""All that differs between the OneDL and the OpenMMLab stacks."""
+"""All that differs between the two lines of MMSegmentation, OneDL and OpenMMLab.
+
+Both install modules of the same names (``mmseg``, ``mmengine``, ``mmcv``, ``mmpretrain``) from
+distributions of different names. Nothing else in the project asks which of them is there.
+Imports of mmengine wait inside the functions, until a line has been found.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import warnings
+from collections.abc import Callable, Collection
+from pickle import UnpicklingError
+from typing import Any, Literal
+
+import torch
+
+Line = Literal['OneDL', 'OpenMMLab']
+
+_DISTRIBUTIONS: dict[Line, dict[str, str]] = {
+    'OneDL': {
+        'mmcv': 'onedl-mmcv',
+        'mmengine': 'onedl-mmengine',
+        'mmpretrain': 'onedl-mmpretrain',
+        'mmseg': 'onedl-mmsegmentation',
+    },
+    'OpenMMLab': {
+        'mmcv': 'mmcv',
+        'mmengine': 'mmengine',
+        'mmpretrain': 'mmpretrain',
+        'mmseg': 'mmsegmentation',
+    },
+}
 
 
 def prepare_framework() -> None:
-    """Make the installed stack fit for the plugin."""
+    """Makes the installed line of MMSegmentation fit for the plugin; importing the plugin does it.
+
+    Afterwards ``_base_ = 'mmseg::...'`` and ``'mmpretrain::...'`` resolve on both lines, and
+    ``torch.load`` takes the training state that mmengine writes into checkpoints.
+
+    Raises:
+        ImportError: no line of MMSegmentation is installed, or parts of both are.
+    """
+    line = find_line(_installed_distributions())
+    if line == 'OneDL':
+        _resolve_scopes_to_onedl()
+    elif importlib.util.find_spec('pkg_resources') is None:
+        _explain_missing_pkg_resources()
+    if _torch_restricts_unpickling():
+        torch.serialization.add_safe_globals(training_state_globals())
+
+
+def find_line(installed: Collection[str]) -> Line:
+    """The line of MMSegmentation among the names of the installed distributions.
+
+    Raises:
+        ImportError: there is none, or there are parts of both; says which command mends it.
+
+    >>> find_line({'torch', 'mmcv', 'mmengine', 'mmsegmentation'})
+    'OpenMMLab'
+    """
+    parts = {
+        line: sorted(set(names.values()) & set(installed)) for line, names in _DISTRIBUTIONS.items()
+    }
+    if parts['OneDL'] and parts['OpenMMLab']:
+        raise ImportError(
+            f'Parts of two lines of MMSegmentation are installed: {", ".join(parts["OpenMMLab"])} '
+            f'(OpenMMLab) and {", ".join(parts["OneDL"])} (OneDL). They overwrite each other. '
+            f'To keep OneDL: pip uninstall -y {" ".join(parts["OpenMMLab"])}; '
+            f'pip install --force-reinstall --no-deps {" ".join(parts["OneDL"])}. '
+            f'To keep OpenMMLab: pip uninstall -y {" ".join(parts["OneDL"])}; '
+            f'pip install --force-reinstall --no-deps {" ".join(parts["OpenMMLab"])}.'
+        )
+    for line, names in _DISTRIBUTIONS.items():
+        if names['mmseg'] in parts[line]:
+            return line
+    raise ImportError(
+        'MMSegmentation is not installed: found neither onedl-mmsegmentation nor mmsegmentation. '
+        "Install one of its lines: pip install 'mmseg_rmi[onedl]' (maintained, nothing to compile) "
+        "or pip install 'mmseg_rmi[openmmlab]' (compiles mmcv)."
+    )
+
+
+def training_state_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """What mmengine's checkpoints hold beside tensors and plain containers: all that is unpickled.
+
+    Pairs of an object and the name that stands for it in the file. These are mmengine's history
+    buffers, and the numpy arrays and scalars (of bool, integer and floating types) in them and in
+    the message hub. A history buffer also names its four statistics through ``builtins.getattr``,
+    by which a crafted file could reach any attribute; `_history_statistic` stands in for it.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    array, scalar = np.zeros(1), np.float64()
+    reconstruct, rebuild_scalar = array.__reduce__()[0], scalar.__reduce__()[0]
+    return [
+        (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
+        (_history_statistic, 'builtins.getattr'),
+        (np.ndarray, 'numpy.ndarray'),
+        (np.dtype, 'numpy.dtype'),
+        *(
+            (kind, f'{kind.__module__}.{kind.__qualname__}')
+            for kind in (type(np.dtype(code)) for code in '?bBhHiIlLqQefd')
+        ),
+        *(
+            (function, f'numpy.{core}.multiarray.{name}')
+            for core in ('core', '_core')  # as numpy 1 and numpy 2 write it
+            for function, name in ((reconstruct, '_reconstruct'), (rebuild_scalar, 'scalar'))
+        ),
+    ]
+
+
+def load_checkpoints_safely() -> None:
+    """Closes every way to unpickle more than `training_state_globals`, here and in subprocesses.
+
+    For programs, not for libraries: it holds for all of the process. A local checkpoint that holds
+    anything else is then refused with an UnpicklingError that names the file and the object, and
+    nothing of it has run. Below torch 2.6 this cannot be had, and a warning says so.
+    """
+    if not _torch_restricts_unpickling():
+        warnings.warn(
+            f'torch {torch.__version__} runs whatever code a checkpoint holds (2.6 and later can '
+            'refuse it): load only checkpoints from sources that you trust.',
+            stacklevel=2,
+        )
+        return
+    from mmengine.runner import checkpoint
+
+    os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    if hasattr(checkpoint, '_safe_torch_load'):
+        # OneDL's own loader adds the real getattr to the list, and on a refusal loads without one.
+        checkpoint._safe_torch_load = torch.load
+    checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+
+
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """Loads a local checkpoint as mmengine does, or refuses it in words that users can act on."""
+    from mmengine.runner import checkpoint
+
+    try:
+        return checkpoint.load_from_local(filename, map_location)
+    except UnpicklingError as error:
+        found = re.search(r'GLOBAL (\S+)', str(error))
+        raise UnpicklingError(
+            f'Refused to load {filename}: it holds {found[1] if found else "an object"}, which is '
+            'neither a tensor nor training state that mmengine writes. Loading it could run code, '
+            'and nothing of it was run. If you trust its author, save its weights alone with '
+            "torch.save({'state_dict': torch.load(FILE, weights_only=False)['state_dict']}, NEW)."
+        ) from error
+
+
+def _installed_distributions() -> set[str]:
+    def is_installed(distribution: str) -> bool:
+        try:
+            importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return False
+        return True
+
+    known = [name for names in _DISTRIBUTIONS.values() for name in names.values()]
+    return set(filter(is_installed, known))
+
+
+def _torch_restricts_unpickling() -> bool:
+    """From 2.6 on torch.load is restricted by default, and its list of exceptions takes names."""
+    major, minor = torch.__version__.split('.')[:2]
+    return (int(major), int(minor)) >= (2, 6)
+
+
+def _resolve_scopes_to_onedl() -> None:
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    for module in ('mmpretrain', 'mmseg'):
+        MODULE2PACKAGE[module] = _DISTRIBUTIONS['OneDL'][module]
+
+
+def _explain_missing_pkg_resources() -> None:
+    """Lets OpenMMLab's mmengine fail with a mend where it looks for the package of a '::' base."""
+    from mmengine.config import config
+
+    def is_installed(package: str) -> bool:
+        raise ModuleNotFoundError(
+            f"Bases given as '<scope>::<config>' (here of {package}) need pkg_resources, which "
+            "setuptools has dropped: pip install 'setuptools<82'",
+            name='pkg_resources',
+        )
+
+    config.is_installed = is_installed
+
+
+def _history_statistic(owner: type, name: str) -> Callable[..., Any]:
+    """``getattr`` for nothing but the statistics of mmengine's history buffers."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in ('current', 'max', 'mean', 'min'):
+        raise UnpicklingError(f'GLOBAL builtins.getattr asks for {name!r} of {owner!r}')
+    return getattr(HistoryBuffer, name)
