@@ -1,4 +1,4 @@
-"""Build hook: lets mim find the ``.mim`` folder of an editable install."""
+"""Build hook: let mim find the ``.mim`` folder of an editable install."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class EditableLocationHook(BuildHookInterface):
-    """Records in an editable install where its package lies.
+    """Record in an editable install where its package lies.
 
     mim joins the folder that holds the metadata, ``site-packages``, with the first line of
     ``top_level.txt``. The package of an editable install lies elsewhere, so that line is its
@@ -15,7 +15,7 @@ class EditableLocationHook(BuildHookInterface):
     """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Adds ``top_level.txt`` to an editable wheel; leaves a standard one as it is."""
+        """Add ``top_level.txt`` to an editable wheel; leave a standard one as it is."""
         if version != 'editable':
             return
         top_level = Path(self.directory, 'top_level.txt')

@@ -35,7 +35,7 @@ _DISTRIBUTIONS: dict[Line, dict[str, str]] = {
 
 
 def prepare_framework() -> None:
-    """Makes the installed line of MMSegmentation fit for the plugin; importing the plugin does it.
+    """Make the installed line of MMSegmentation fit for the plugin; importing the plugin does it.
 
     Afterwards ``_base_ = 'mmseg::...'`` and ``'mmpretrain::...'`` resolve on both lines, and
     ``torch.load`` takes the training state that mmengine writes into checkpoints.
@@ -49,11 +49,13 @@ def prepare_framework() -> None:
     elif importlib.util.find_spec('pkg_resources') is None:
         _explain_missing_pkg_resources()
     if _torch_restricts_unpickling():
-        torch.serialization.add_safe_globals(training_state_globals())
+        torch.serialization.add_safe_globals(
+            [(known, name) for name, known in training_state_globals().items()]
+        )
 
 
 def find_line(installed: Collection[str]) -> Line:
-    """The line of MMSegmentation among the names of the installed distributions.
+    """Find the line of MMSegmentation among the names of the installed distributions.
 
     Raises:
         ImportError: there is none, or there are parts of both; says which command mends it.
@@ -83,38 +85,34 @@ def find_line(installed: Collection[str]) -> Line:
     )
 
 
-def training_state_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What mmengine's checkpoints hold beside tensors and plain containers: all that is unpickled.
+def training_state_globals() -> dict[str, Callable[..., Any]]:
+    """What a checkpoint may hold beside tensors and plain containers, by its name in the file.
 
-    Pairs of an object and the name that stands for it in the file. These are mmengine's history
-    buffers, and the numpy arrays and scalars (of bool, integer and floating types) in them and in
-    the message hub. A history buffer also names its four statistics through ``builtins.getattr``,
-    by which a crafted file could reach any attribute; `_history_statistic` stands in for it.
+    These are mmengine's history buffers, and the numpy arrays and scalars (of bool, integer and
+    floating types) in them and in the message hub. A history buffer also names its statistics
+    through ``builtins.getattr``, by which a crafted file could reach any attribute of any object:
+    a function that knows these statistics alone stands in for it.
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
-    array, scalar = np.zeros(1), np.float64()
-    reconstruct, rebuild_scalar = array.__reduce__()[0], scalar.__reduce__()[0]
-    return [
-        (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
-        (_history_statistic, 'builtins.getattr'),
-        (np.ndarray, 'numpy.ndarray'),
-        (np.dtype, 'numpy.dtype'),
-        *(
-            (kind, f'{kind.__module__}.{kind.__qualname__}')
-            for kind in (type(np.dtype(code)) for code in '?bBhHiIlLqQefd')
-        ),
-        *(
-            (function, f'numpy.{core}.multiarray.{name}')
-            for core in ('core', '_core')  # as numpy 1 and numpy 2 write it
-            for function, name in ((reconstruct, '_reconstruct'), (rebuild_scalar, 'scalar'))
-        ),
-    ]
+    dtypes = {type(np.dtype(code)) for code in '?bBhHiIlLqQefd'}
+    reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64().__reduce__()[0]
+    return {
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        'builtins.getattr': _history_statistic,
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+        **{f'{dtype.__module__}.{dtype.__qualname__}': dtype for dtype in dtypes},
+        'numpy.core.multiarray._reconstruct': reconstruct,  # numpy 1
+        'numpy.core.multiarray.scalar': scalar,
+        'numpy._core.multiarray._reconstruct': reconstruct,  # numpy 2
+        'numpy._core.multiarray.scalar': scalar,
+    }
 
 
 def load_checkpoints_safely() -> None:
-    """Closes every way to unpickle more than `training_state_globals`, here and in subprocesses.
+    """Close every way to unpickle more than `training_state_globals`, here and in subprocesses.
 
     For programs, not for libraries: it holds for all of the process. A local checkpoint that holds
     anything else is then refused with an UnpicklingError that names the file and the object, and
@@ -138,7 +136,7 @@ def load_checkpoints_safely() -> None:
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Loads a local checkpoint as mmengine does, or refuses it in words that users can act on."""
+    """Load a local checkpoint as mmengine does, or refuses it in words that users can act on."""
     from mmengine.runner import checkpoint
 
     try:
@@ -179,7 +177,7 @@ def _resolve_scopes_to_onedl() -> None:
 
 
 def _explain_missing_pkg_resources() -> None:
-    """Lets OpenMMLab's mmengine fail with a mend where it looks for the package of a '::' base."""
+    """Let OpenMMLab's mmengine fail with a mend where it looks for the package of a '::' base."""
     from mmengine.config import config
 
     def is_installed(package: str) -> bool:

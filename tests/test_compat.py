@@ -1,0 +1,234 @@
+"""Both lines of MMSegmentation behave alike, and no checkpoint runs code."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import Runner, checkpoint
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from mmseg_rmi import compat
+
+ONEDL = {'onedl-mmcv', 'onedl-mmengine', 'onedl-mmsegmentation'}
+OPENMMLAB = {'mmcv', 'mmengine', 'mmsegmentation'}
+
+
+class Regression(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, x: list[Tensor], mode: str) -> dict[str, Tensor]:
+        return {'loss': self.layer(torch.stack(x)).square().mean()}
+
+
+class Points(Dataset):
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {'x': torch.tensor([float(index), 1.0])}
+
+
+def build_runner(work_dir: Path, max_iters: int, resume: bool = False) -> Runner:
+    return Runner(
+        Regression(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=Points(), batch_size=2, sampler=dict(type='InfiniteSampler', shuffle=True)
+        ),
+        train_cfg=dict(by_epoch=False, max_iters=max_iters),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)),
+        param_scheduler=dict(type='PolyLR', by_epoch=False, end=6),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=3)),
+        default_scope='mmengine',
+        experiment_name=f'{work_dir.name}_{max_iters}_{resume}',
+        resume=resume,
+    )
+
+
+@pytest.fixture(scope='module')
+def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work dir with the checkpoint of a run of three iterations."""
+    work_dir = tmp_path_factory.mktemp('genuine')
+    runner = build_runner(work_dir, max_iters=3)
+    runner.message_hub.update_info('best_score', np.float32(35))
+    runner.train()
+    return work_dir
+
+
+@pytest.fixture
+def safe_loading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What our tools switch on, for the time of one test."""
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
+    loader = checkpoint.CheckpointLoader
+    monkeypatch.setattr(loader, '_schemes', loader._schemes.copy())
+    module = vars(checkpoint).copy()
+    compat.load_checkpoints_safely()
+    yield
+    vars(checkpoint).update(module)
+
+
+class Reduced:
+    """An object that a checkpoint stores as a call."""
+
+    def __init__(self, function: object, *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return self.call
+
+
+@pytest.mark.parametrize(('installed', 'line'), [(ONEDL, 'OneDL'), (OPENMMLAB, 'OpenMMLab')])
+def test_line_is_found_from_its_distributions(installed: set[str], line: str) -> None:
+    assert compat.find_line({'torch', *installed}) == line
+
+
+@pytest.mark.parametrize('installed', [set(), {'mmcv', 'mmengine'}])
+def test_missing_line_says_what_to_install(installed: set[str]) -> None:
+    with pytest.raises(ImportError, match=r"not installed: .*pip install 'mmseg_rmi\[onedl\]'"):
+        compat.find_line(installed)
+
+
+def test_two_lines_are_named_with_the_command_that_keeps_one() -> None:
+    with pytest.raises(ImportError, match='overwrite each other') as error:
+        compat.find_line({'mmengine', *ONEDL})
+    assert 'pip uninstall -y mmengine; pip install --force-reinstall' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('base', 'model'),
+    [
+        ('mmseg::_base_/models/deeplabv3_r50-d8.py', 'EncoderDecoder'),
+        ('mmseg::pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py', 'EncoderDecoder'),
+        ('mmpretrain::_base_/models/resnet50.py', 'ImageClassifier'),
+    ],
+)
+def test_bases_of_other_packages_resolve(base: str, model: str, tmp_path: Path) -> None:
+    config = tmp_path / 'config.py'
+    config.write_text(f'_base_ = {base!r}\n')
+    assert Config.fromfile(config).model.type.removeprefix('mmseg.') == model
+
+
+def test_missing_pkg_resources_is_explained_where_a_base_needs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mmengine.config import config as module
+
+    monkeypatch.setattr(module, 'is_installed', module.is_installed)
+    monkeypatch.setattr(compat, '_installed_distributions', lambda: OPENMMLAB)
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    compat.prepare_framework()
+    config = tmp_path / 'config.py'
+    config.write_text("_base_ = 'mmseg::_base_/models/deeplabv3_r50-d8.py'\n")
+    with pytest.raises(ModuleNotFoundError, match="pip install 'setuptools<82'"):
+        Config.fromfile(config)
+
+
+def test_importing_the_plugin_lets_torch_load_training_state(work_dir: Path) -> None:
+    state = torch.load(work_dir / 'iter_3.pth', weights_only=True)['message_hub']
+    history = state['log_scalars']['train/loss']
+    assert isinstance(history, HistoryBuffer)
+    assert len(history.data[0]) == 3
+    assert history.statistics('mean') == pytest.approx(np.mean(history.data[0]))
+    assert state['runtime_info']['best_score'] == np.float32(35)
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_interrupted_run_resumes_under_safe_loading(work_dir: Path) -> None:
+    runner = build_runner(work_dir, max_iters=6, resume=True)
+    runner.train()
+    assert runner.iter == 6
+    assert len(runner.message_hub.get_scalar('train/loss').data[0]) == 6
+
+
+def rename_numpy_core(path: Path, renamed: Path) -> None:
+    """Write the checkpoint as the other generation of numpy names its functions."""
+    other = b'numpy.core' if hasattr(np, '_core') else b'numpy._core'
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(renamed, 'w') as target:
+        for entry in source.namelist():
+            data = source.read(entry)
+            if entry.endswith('data.pkl'):
+                assert other not in data
+                own = b'numpy._core' if other == b'numpy.core' else b'numpy.core'
+                data = data.replace(b'c' + own, b'c' + other)
+                assert other in data
+            target.writestr(entry, data)
+
+
+def test_training_state_loads_across_numpy_generations(work_dir: Path, tmp_path: Path) -> None:
+    rename_numpy_core(work_dir / 'iter_3.pth', tmp_path / 'renamed.pth')
+    state = torch.load(tmp_path / 'renamed.pth', weights_only=True)['message_hub']
+    assert len(state['log_scalars']['train/loss'].data[0]) == 3
+
+
+@pytest.fixture
+def harmful(tmp_path: Path) -> tuple[Path, Path]:
+    """A checkpoint that writes a file when it is unpickled, and that file."""
+    path, trace = tmp_path / 'harmful.pth', tmp_path / 'trace'
+    torch.save({'state_dict': {}, 'meta': Reduced(open, str(trace), 'w')}, path)
+    with pytest.MonkeyPatch.context() as unsafe:
+        unsafe.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
+        torch.load(path, weights_only=False)['meta'].close()
+    trace.unlink()  # it was there, so the checkpoint is harmful
+    return path, trace
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_harmful_checkpoint_is_refused_before_anything_runs(harmful: tuple[Path, Path]) -> None:
+    path, trace = harmful
+    with pytest.raises(UnpicklingError, match=rf'Refused to load {path}: it holds \w+\.open,'):
+        checkpoint.load_checkpoint(Regression(), str(path))
+    assert not trace.exists()
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_refusal_does_not_depend_on_the_loader(harmful: tuple[Path, Path]) -> None:
+    path, trace = harmful
+    with pytest.raises(UnpicklingError):
+        torch.load(path, weights_only=False)
+    assert not trace.exists()
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_subprocesses_refuse_as_well(harmful: tuple[Path, Path]) -> None:
+    path, trace = harmful
+    code = f'import torch; torch.load({str(path)!r}, weights_only=False)'
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert 'UnpicklingError' in result.stderr
+    assert not trace.exists()
+
+
+@pytest.mark.usefixtures('safe_loading')
+@pytest.mark.parametrize(
+    ('owner', 'name'),
+    [(HistoryBuffer, '__init__'), (np.ndarray, 'tofile'), (Tensor, '__reduce_ex__')],
+)
+def test_checkpoint_reaches_no_attribute_but_history_statistics(
+    owner: type, name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / 'probing.pth'
+    torch.save({'state_dict': {}, 'meta': Reduced(getattr, owner, name)}, path)
+    with pytest.raises(UnpicklingError, match=r'it holds builtins\.getattr'):
+        checkpoint.load_checkpoint(Regression(), str(path))
+
+
+def test_torch_that_cannot_refuse_is_left_alone_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
+    monkeypatch.setattr(torch, '__version__', '2.1.2+cu118')
+    with pytest.warns(UserWarning, match=r'torch 2\.1\.2\+cu118 runs whatever code'):
+        compat.load_checkpoints_safely()
+    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
