@@ -1,0 +1,273 @@
+"""The reference objective against the authors' released code and the NumPy oracle."""
+
+import functools
+import json
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from batches import make_batch
+from hypothesis import given
+from hypothesis import strategies as st
+from objectives import reference, value_and_gradient
+from tolerances import assert_close
+
+from mmseg_rmi.functional import (
+    Normalizers,
+    RMISettings,
+    batch_normalizers,
+    cross_entropy_sum,
+    one_hot,
+    promote,
+    rmi_objective,
+)
+
+float64 = functools.partial(reference, region_dtype=torch.float64)
+float32 = functools.partial(reference, region_dtype=torch.float32)
+region_dtypes = pytest.mark.parametrize('region_dtype', [torch.float64, torch.float32])
+
+
+@pytest.mark.parametrize('downsample_factor', range(1, 7))
+@pytest.mark.parametrize('downsample', ['avg', 'max', 'interp'])
+@pytest.mark.parametrize('region_size', range(1, 6))
+def test_regions_and_downsampling_equal_the_oracle(region_size, downsample, downsample_factor):
+    settings = dict(
+        region_size=region_size, downsample=downsample, downsample_factor=downsample_factor
+    )
+    logits, labels = make_batch(height=37, width=41)
+    expected = oracle.objective(logits, labels, **settings)
+    assert_close(float64(logits, labels, **settings), expected)
+
+
+@pytest.mark.parametrize('downsample', ['avg', 'max', 'interp'])
+@pytest.mark.parametrize('region_size', range(1, 6))
+def test_float32_regions_equal_the_oracle(region_size, downsample):
+    settings = dict(region_size=region_size, downsample=downsample)
+    logits, labels = make_batch(height=37, width=41)
+    expected = oracle.objective(logits, labels, **settings)
+    assert_close(float32(logits, labels, **settings), expected, torch.float32)
+
+
+@pytest.mark.parametrize('nonnegative', [True, False])
+@pytest.mark.parametrize('ignored', ['zero', 'exclude'])
+@pytest.mark.parametrize('covariance', ['sum', 'mean'])
+@pytest.mark.parametrize('ridge', [1.0, 5e-4, 1e-6])
+@pytest.mark.parametrize('loss_lambda', [0, 0.25, 0.5, 1])
+@region_dtypes
+def test_constants_equal_the_oracle(
+    region_dtype, loss_lambda, ridge, covariance, ignored, nonnegative
+):
+    settings = dict(
+        region_size=2,
+        downsample_factor=3,
+        loss_lambda=loss_lambda,
+        ridge=ridge,
+        covariance=covariance,
+        ignored=ignored,
+        nonnegative=nonnegative,
+    )
+    logits, labels = make_batch()
+    expected = oracle.objective(logits, labels, **settings)
+    assert_close(
+        reference(logits, labels, region_dtype=region_dtype, **settings), expected, region_dtype
+    )
+
+
+@given(data=st.data())
+def test_any_combination_equals_the_oracle(data):
+    ignored = data.draw(st.sampled_from(['zero', 'exclude']), label='ignored')
+    methods = ['avg', 'max'] if ignored == 'exclude' else ['avg', 'max', 'interp']
+    settings = dict(
+        region_size=data.draw(st.integers(1, 4), label='region_size'),
+        downsample=data.draw(st.sampled_from(methods), label='downsample'),
+        downsample_factor=data.draw(st.integers(1, 4), label='downsample_factor'),
+        loss_lambda=data.draw(st.floats(0, 1), label='loss_lambda'),
+        covariance=data.draw(st.sampled_from(['sum', 'mean']), label='covariance'),
+        ridge=data.draw(st.floats(1e-6, 1), label='ridge'),
+        nonnegative=data.draw(st.booleans(), label='nonnegative'),
+        ignored=ignored,
+    )
+    logits, labels = make_batch(
+        images=data.draw(st.integers(1, 3), label='images'),
+        classes=data.draw(st.integers(1, 4), label='classes'),
+        height=data.draw(st.sampled_from([17, 19, 23]), label='height'),
+        width=data.draw(st.sampled_from([17, 29, 31]), label='width'),
+        void=data.draw(st.booleans(), label='void'),
+        seed=data.draw(st.integers(0, 99), label='seed'),
+    )
+    expected = oracle.objective(logits, labels, **settings)
+    assert_close(float64(logits, labels, **settings), expected, scale=1e2)
+
+
+@pytest.mark.parametrize('ridge', [1e-10, 1e-14])
+def test_tiny_ridge_equals_exact_arithmetic(ridge):
+    logits, labels = make_batch(images=1, height=19, width=19)
+    settings = dict(region_size=2, downsample_factor=2, ridge=ridge)
+    expected = oracle.objective(logits, labels, exact=True, **settings)
+    assert_close(float64(logits, labels, **settings), expected, scale=1e3)
+
+
+@pytest.mark.parametrize('ignore_index', [-100, -1, 0, 1, 254])
+def test_ignore_index_may_be_any_label(ignore_index):
+    logits, labels = make_batch()
+    labels[labels == 255] = ignore_index
+    expected = oracle.objective(logits, labels, ignore_index=ignore_index)
+    assert_close(float64(logits, labels, ignore_index=ignore_index), expected)
+
+
+def test_pixel_weight_scales_the_pixel_term_as_in_the_oracle():
+    logits, labels = make_batch()
+    weight = torch.rand(labels.shape, generator=torch.Generator().manual_seed(5))
+    expected = oracle.objective(logits, labels, weight=weight.double())
+    assert_close(float64(logits, labels, weight=weight), expected)
+
+
+GRADIENT_SETTINGS = {
+    'defaults': dict(downsample_factor=3),
+    'max': dict(downsample='max', downsample_factor=3, region_size=2),
+    'interp': dict(downsample='interp', downsample_factor=3, region_size=2),
+    'unpooled': dict(downsample_factor=1, region_size=2),
+    'exclude': dict(ignored='exclude', downsample_factor=2, region_size=2),
+    'paper': dict(covariance='mean', ridge=1e-6, region_size=2, downsample_factor=2),
+    'released': dict(nonnegative=False, downsample_factor=3),
+    'regions-alone': dict(loss_lambda=0, downsample_factor=3),
+    'pixels-alone': dict(loss_lambda=1),
+    'region-1': dict(region_size=1, downsample_factor=2),
+}
+
+
+@pytest.mark.parametrize('name', GRADIENT_SETTINGS)
+@pytest.mark.parametrize('classes', [1, 3])
+def test_gradient_equals_finite_differences_of_the_oracle(classes, name):
+    settings = GRADIENT_SETTINGS[name]
+    logits, labels = make_batch(images=2, classes=classes, height=19, width=17)
+    generator = torch.Generator().manual_seed(7)
+    sides = torch.tensor(logits.shape)
+    places = [
+        tuple((torch.rand(4, generator=generator) * sides).long().tolist()) for _ in range(15)
+    ]
+    places += [(0, 0, 0, 0), (1, classes - 1, 18, 16)]
+    _, gradient = value_and_gradient(float64, logits, labels, **settings)
+    expected = oracle.gradient(logits, labels, places, **settings)
+    measured = torch.stack([gradient[place] for place in places])
+    torch.testing.assert_close(measured, torch.tensor(expected), rtol=1e-5, atol=1e-8)
+    assert np.abs(expected).max() > 1e-5
+
+
+@pytest.mark.parametrize('name', GRADIENT_SETTINGS)
+def test_gradcheck_with_ignored_pixels(name):
+    logits, labels = make_batch(images=2, classes=2, height=9, width=9)
+    settings = RMISettings(**{**GRADIENT_SETTINGS[name], 'region_size': 2})
+    weight = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1))
+    function = functools.partial(
+        rmi_objective, labels=labels, settings=settings, pixel_weight=weight.double()
+    )
+    assert torch.autograd.gradcheck(function, logits.requires_grad_(), fast_mode=True)
+
+
+@pytest.fixture(scope='session', params=range(8))
+def released(request, data_root):
+    """One case of the released code: logits, labels, settings, total, pixel, region, gradient."""
+    folder = data_root / 'reference'
+    case = json.loads((folder / 'released_rmi.json').read_text())[request.param]
+    arrays = np.load(folder / 'released_rmi.npz')
+    logits, labels, gradient = (
+        torch.tensor(arrays[f'{case["id"]}/{name}']) for name in ('logits', 'labels', 'grad')
+    )
+    settings = dict(
+        region_size=case['region'],
+        downsample=case['pool'],
+        downsample_factor=case['downsample'],
+        nonnegative=False,
+    )
+    labels = labels.long().where(labels < case['num_classes'], 255)  # what it holds to be ignored
+    return case, logits, labels, settings, gradient
+
+
+@region_dtypes
+def test_value_and_gradient_are_those_of_the_released_code(released, region_dtype):
+    case, logits, labels, settings, expected = released
+    loss, gradient = value_and_gradient(
+        functools.partial(reference, region_dtype=region_dtype),
+        logits,
+        labels,
+        loss_lambda=case['loss_lambda'],
+        **settings,
+    )
+    assert float(loss) == pytest.approx(case['total'], abs=1e-5)
+    assert (gradient - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+@region_dtypes
+def test_both_terms_are_those_of_the_released_code(released, region_dtype):
+    case, logits, labels, settings, _ = released
+    for loss_lambda, name in [(0, 'rmi'), (1, 'bce')]:
+        value = reference(
+            logits, labels, region_dtype=region_dtype, loss_lambda=loss_lambda, **settings
+        )
+        assert float(value) == pytest.approx(case[name], abs=1e-5)
+
+
+def test_oracle_agrees_with_the_released_code(released):
+    case, logits, labels, settings, _ = released
+    value = oracle.objective(logits, labels, loss_lambda=case['loss_lambda'], **settings)
+    assert value == pytest.approx(case['total'], abs=1e-6)
+
+
+def test_region_1_is_the_plain_covariance_of_the_two_maps():
+    """-I_l = 1/2 log(var_Y - cov^2 / (var_P + xi) + xi), by numpy.cov."""
+    logits, labels = make_batch(images=1, classes=2, void=False)
+    settings = dict(region_size=1, downsample_factor=1, loss_lambda=0, covariance='mean')
+    expected = 0.0
+    for c in range(2):
+        y = (labels[0] == c).double().flatten()
+        p = logits[0, c].sigmoid().flatten()
+        var_y, covariance, _, var_p = np.cov(y, p, bias=True).flatten()
+        expected += 0.5 * np.log(var_y - covariance**2 / (var_p + 5e-4) + 5e-4)
+    assert_close(float64(logits, labels, nonnegative=False, **settings), expected)
+
+
+def test_normalizers_divide_the_two_terms():
+    logits, labels = make_batch()
+    own = batch_normalizers(labels)
+    double = Normalizers(2 * own.pixels, 4 * own.images)
+    for loss_lambda, factor in [(1, 2), (0, 4)]:
+        settings = RMISettings(loss_lambda=loss_lambda)
+        whole = rmi_objective(logits, labels, settings)
+        assert_close(factor * rmi_objective(logits, labels, settings, normalizers=double), whole)
+
+
+def test_normalizers_count_valid_pixels_and_images():
+    labels = torch.zeros(3, 5, 7, dtype=torch.long)
+    labels[1] = 7
+    labels[2, 0, 0] = 255
+    assert [int(n) for n in batch_normalizers(labels)] == [3 * 35 - 1 + 1, 3]
+    assert [int(n) for n in batch_normalizers(labels, ignore_index=7)] == [2 * 35 + 1, 3]
+
+
+def test_one_channel_is_the_map_of_label_one():
+    labels = torch.tensor([[[0, 1, 255, 1]]])
+    assert one_hot(labels, 1).tolist() == [[[[False, True, False, True]]]]
+    assert one_hot(labels, 1, ignore_index=1).tolist() == [[[[False] * 4]]]
+
+
+def test_class_weight_scales_each_class():
+    logits, labels = make_batch(void=False)
+    truth, valid = one_hot(labels, 3).double(), torch.ones_like(labels)[:, None] > 0
+    each = [cross_entropy_sum(logits[:, [c]], truth[:, [c]], valid) for c in range(3)]
+    weighted = cross_entropy_sum(logits, truth, valid, class_weight=torch.tensor([0.5, 0, 3]))
+    assert_close(weighted, 0.5 * each[0] + 3 * each[2])
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_half_precision_is_promoted(given, expected):
+    assert promote(torch.zeros(1, dtype=given)).dtype == expected
