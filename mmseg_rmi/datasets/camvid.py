@@ -38,6 +38,28 @@ PALETTE = [
 UNLABELLED = CLASSES.index('unlabelled')
 
 
+def read_pairs(list_file: str | Path) -> list[tuple[str, str]]:
+    """Read a list in SegNet's format: one ``IMAGE LABEL`` pair of paths per line.
+
+    Of each path the last folder and the file name count: ``/SegNet/CamVid/train/x.png`` is
+    ``train/x.png``.
+
+    Raises:
+        ValueError: A line is not a pair of paths.
+    """
+    lines = [line.split() for line in mmengine.list_from_file(list_file)]
+    for number, paths in enumerate(lines, start=1):
+        if len(paths) not in (0, 2):
+            raise ValueError(
+                f'{list_file}, line {number}: expected "IMAGE LABEL", not {" ".join(paths)!r}'
+            )
+    return [(_inside_copy(paths[0]), _inside_copy(paths[1])) for paths in lines if paths]
+
+
+def _inside_copy(path: str) -> str:
+    return str(PurePosixPath(*PurePosixPath(path).parts[-2:]))
+
+
 @DATASETS.register_module()
 class CamVid12Dataset(BaseSegDataset):
     """CamVid with unlabelled pixels as a twelfth class.
@@ -46,9 +68,7 @@ class CamVid12Dataset(BaseSegDataset):
     though only 11 columns are shown.
 
     Args:
-        ann_file: A list in SegNet's format, one ``IMAGE LABEL`` pair of paths per line, of which
-            the last folder and the file name count (``/SegNet/CamVid/train/x.png`` is
-            ``train/x.png``). Relative to ``data_root``.
+        ann_file: A list in SegNet's format, see :func:`read_pairs`; relative to ``data_root``.
         data_root: The folder that holds ``train``, ``trainannot``, ``val``, ``valannot``, ....
         kwargs: Passed on to ``mmseg.datasets.BaseSegDataset``.
 
@@ -70,20 +90,16 @@ class CamVid12Dataset(BaseSegDataset):
                 'tools/dataset_converters/camvid.py says which splits a copy holds and writes '
                 'the list of trainval'
             )
-        return [self._parse_line(line) for line in mmengine.list_from_file(self.ann_file) if line]
-
-    def _parse_line(self, line: str) -> dict[str, Any]:
-        pair = line.split()
-        if len(pair) != 2:
-            raise ValueError(f'{self.ann_file}: {line!r} is not a pair "IMAGE LABEL"')
-        image, label = (str(Path(self.data_root, *PurePosixPath(path).parts[-2:])) for path in pair)
-        return dict(
-            img_path=image,
-            seg_map_path=label,
-            label_map=self.label_map,
-            reduce_zero_label=self.reduce_zero_label,
-            seg_fields=[],
-        )
+        return [
+            dict(
+                img_path=str(Path(self.data_root, image)),
+                seg_map_path=str(Path(self.data_root, label)),
+                label_map=self.label_map,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[],
+            )
+            for image, label in read_pairs(self.ann_file)
+        ]
 
 
 @DATASETS.register_module()
