@@ -1,0 +1,71 @@
+# Each target makes the environment that it needs, once. STACK chooses the line of MMSegmentation:
+# onedl (maintained, nothing is compiled) or openmmlab (1.2.2, which needs mmcv's compiled operators).
+STACK ?= onedl
+ifeq ($(STACK),onedl)
+VENV := .venv
+else ifeq ($(STACK),openmmlab)
+VENV := .venv-openmmlab
+else
+$(error STACK is onedl or openmmlab, not '$(STACK)')
+endif
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip
+
+# The first of these in range makes the environments; PYTHON=... names another.
+IN_RANGE := import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
+PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11 python3.10,\
+    $(if $(shell $(p) -c '$(IN_RANGE)' 2>/dev/null && echo yes),$(p))))
+
+.PHONY: help setup demo test lint
+help:
+	@echo 'make setup                  make the environment $(VENV); the other targets do it as well'
+	@echo 'make demo [DATA=CAMVID]     train with and without RMI on drawn scenes, or on a CamVid folder'
+	@echo 'make test                   run all tests'
+	@echo 'make lint                   check format, style and types'
+	@echo 'With STACK=onedl (default) or STACK=openmmlab; PYTHON=... names the Python (3.10 to 3.12).'
+
+setup: $(VENV)/.installed
+
+demo: setup
+	$(PY) tools/demo.py $(if $(DATA),--data '$(DATA)') $(if $(SHORT),--short)
+
+test: setup
+	$(PY) -m pytest
+
+lint: setup
+	$(PY) -m ruff format --check
+	$(PY) -m ruff check
+	$(PY) -m mypy
+
+# OpenCV's wheel for desktops wants libGL and X libraries, which servers and containers lack.
+$(VENV)/.installed: pyproject.toml | $(PY)
+	$(MAKE) --no-print-directory install-$(STACK)
+	@$(PY) -c 'import cv2' 2>/dev/null || { \
+	    echo 'cv2 lacks system libraries here (libGL): taking opencv-python-headless in its place.'; \
+	    $(PIP) uninstall -q -y opencv-python && \
+	    $(PIP) install -q --force-reinstall --no-deps opencv-python-headless && \
+	    $(PY) -c 'import cv2'; }
+	@touch $@
+
+$(PY):
+	@$(or $(PYTHON),false) -c '$(IN_RANGE)' || { \
+	    echo "Needs Python 3.10 to 3.12, found $(or $(PYTHON),none): make PYTHON=/path/to/python"; \
+	    exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+.PHONY: install-onedl install-openmmlab
+install-onedl:
+	$(PIP) install torch torchvision -e '.[onedl,dev]'
+
+# A torch without CUDA comes where pip finds one (PIP_FIND_LINKS or another index), since its version
+# sorts as newer. The torchvision that goes with it does not always: then mmpretrain stays unusable.
+install-openmmlab:
+	$(PIP) install 'torch<2.14' torchvision 'setuptools<80' wheel
+	@$(PY) -c 'import torchvision' 2>/dev/null || { \
+	    echo 'No torchvision of the same build as torch: doing without it, and so without mmpretrain.'; \
+	    $(PIP) uninstall -q -y torchvision; }
+	@$(PIP) install --only-binary mmcv mmcv==2.1.0 2>/dev/null && $(PY) -c 'import mmcv.ops' || { \
+	    echo 'No wheel of mmcv fits: building it takes a C++ compiler and about 12 minutes on 2 cores.'; \
+	    MMCV_WITH_OPS=1 $(PIP) install --force-reinstall --no-deps --no-binary mmcv \
+	        --no-build-isolation mmcv==2.1.0; }
+	$(PIP) install -e '.[openmmlab,dev]'
