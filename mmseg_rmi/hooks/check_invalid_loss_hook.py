@@ -1,0 +1,45 @@
+"""Stop a run whose loss is no longer a number."""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckInvalidLossHook(Hook):
+    """Stop training when a logged loss is infinite or NaN, as MMDetection's hook of this name does.
+
+    The loss is looked at every so many iterations, because to look is to wait for the GPU.
+
+    Args:
+        interval: Number of iterations from one look to the next, at least 1.
+
+    Raises:
+        FloatingPointError: A loss is not finite; names it, its value and the iteration.
+
+    Example:
+        >>> custom_hooks = [dict(type='CheckInvalidLossHook', interval=50)]
+    """
+
+    def __init__(self, interval: int = 50) -> None:
+        if interval < 1:
+            raise ValueError(f'interval must be at least 1, got {interval}')
+        self.interval = interval
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Look at the losses of this iteration, if it is its turn."""
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        losses = {name: value for name, value in outputs.items() if 'loss' in name}
+        invalid = {name: float(value) for name, value in losses.items() if not value.isfinite()}
+        if invalid:
+            found = ', '.join(f'{name} = {value}' for name, value in invalid.items())
+            raise FloatingPointError(
+                f'{found} in iteration {runner.iter + 1}: the run has diverged. Lower the learning '
+                'rate or clip gradients (optim_wrapper.clip_grad), and resume from the last '
+                f'checkpoint in {runner.work_dir}.'
+            )

@@ -1,0 +1,118 @@
+"""Exact resumption: random states in checkpoints, and augmentation that needs no state."""
+
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, broadcast
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+from mmseg_rmi.hooks.random_state import RandomState, process_state, set_process_state
+from mmseg_rmi.hooks.seeded_loader import ResumedBatches, endless_seeded_loader, seeded_loader
+
+KEY = 'random_states'
+
+
+@HOOKS.register_module()
+class RNGStateHook(Hook):
+    """Let a run that was killed and resumed end with the weights of an undisturbed one.
+
+    mmengine's checkpoints hold no random states. This hook adds, per rank, those of python, NumPy,
+    torch and the GPU, restores them on resume, and hides from them what validation draws. The
+    training loader is replaced by one whose augmentation depends on the seed, the rank and the
+    number of the sample alone, so that a resumed run loads nothing twice.
+
+    The weights agree bit for bit where the device computes deterministically (CPUs do; on GPUs set
+    ``randomness=dict(deterministic=True)``) and the number of processes stays the same.
+
+    Example:
+        >>> custom_hooks = [dict(type='RNGStateHook')]
+    """
+
+    def __init__(self) -> None:
+        self._loaded: list[RandomState] | None = None
+        # One state per rank after the latest iteration, once somebody wanted to know.
+        self._states: list[RandomState] | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the states for the case that the run resumes from this checkpoint."""
+        self._loaded = checkpoint.get(KEY)
+
+    def before_train(self, runner: Runner) -> None:
+        """Replace the training loader and, in a resumed run, restore the states."""
+        _seed_samples(runner)
+        if runner.iter == 0:
+            return
+        if self._loaded is None or len(self._loaded) != runner.world_size:
+            saved = 0 if self._loaded is None else len(self._loaded)
+            runner.logger.warning(
+                f'The checkpoint holds the random states of {saved} processes and the run has '
+                f'{runner.world_size}: it goes on with other random numbers than an undisturbed '
+                'run would.'
+            )
+            return
+        set_process_state(self._loaded[runner.rank])
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Forget the states of the iteration before."""
+        self._states = None
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Gather the states ahead of a checkpoint, which the main process saves on its own."""
+        if any(_is_due(hook, runner) for hook in runner.hooks):
+            self._gather()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Gather the states ahead of a checkpoint by epoch."""
+        self._gather()
+
+    def before_val(self, runner: Runner) -> None:
+        """Note the states that training goes on with."""
+        self._gather()
+
+    def after_val(self, runner: Runner) -> None:
+        """Undo what validation drew: a worker's base seed, for one."""
+        if self._states is not None:
+            set_process_state(self._states[runner.rank])
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the states to the checkpoint."""
+        if runner.world_size == 1:
+            self._gather()
+        checkpoint[KEY] = self._states
+
+    def _gather(self) -> None:
+        if self._states is None:
+            self._states = all_gather_object(process_state())
+
+
+def _seed_samples(runner: Runner) -> None:
+    loop = runner.train_loop
+    shared = torch.tensor(runner.seed)
+    broadcast(shared)  # with diff_rank_seed, ranks have their own seeds, but one for the sampler
+    seed = int(shared)
+    # Built anew: the loop's may have been drawn from, and has the seed from before resumption.
+    loader = runner.build_dataloader(runner.cfg.train_dataloader, seed=seed)
+    entropy = (seed, runner.rank)
+    if not hasattr(loop, 'dataloader_iterator'):
+        loop.dataloader = seeded_loader(loader, entropy, runner.iter)
+        return
+    # A user may ask mmengine's loop to start over with the data.
+    trained = 0 if getattr(loop, 'fast_forward_on_resume', False) else runner.iter
+    loop.dataloader = endless_seeded_loader(loader, entropy, trained)
+    loop.dataloader_iterator = ResumedBatches(loop.dataloader, trained)
+
+
+def _is_due(hook: Hook, runner: Runner) -> bool:
+    """Whether ``hook`` is going to save a checkpoint after this iteration."""
+    return (
+        isinstance(hook, CheckpointHook)
+        and not hook.by_epoch
+        and (
+            hook.every_n_train_iters(runner, hook.interval, hook.save_begin)
+            or (hook.save_last and hook.is_last_train_iter(runner))
+        )
+    )

@@ -1,0 +1,125 @@
+"""A data loader whose augmentation of a sample depends on nothing but the sample's number.
+
+A worker's random generators remember every sample that the worker has prepared, so a resumed run
+would have to load all past samples again to augment the next one alike. Here each sample gets
+generators of its own, seeded by the run's seed, the rank, the number of the batch and the place in
+it. A run can then go on from any batch at once, and gives the same with any number of workers.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import count, islice
+from typing import Any, cast
+
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mmseg_rmi.hooks.random_state import seeded
+
+Key = tuple[int, int, int]  # number of the batch, place in it, index into the data set
+
+LOADER_SETTINGS = (
+    'collate_fn',
+    'multiprocessing_context',
+    'num_workers',
+    'persistent_workers',
+    'pin_memory',
+    'prefetch_factor',
+    'timeout',
+    'worker_init_fn',
+)
+
+
+class SeededDataset(Dataset):
+    """A data set that draws what is random about a sample from the sample's own generators."""
+
+    def __init__(self, dataset: Dataset, *entropy: int) -> None:
+        self.dataset = dataset
+        self.entropy = entropy
+        if hasattr(dataset, 'metainfo'):
+            self.metainfo = dataset.metainfo
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: Key) -> Any:
+        batch, place, index = key
+        with seeded(*self.entropy, batch, place):
+            return self.dataset[index]
+
+
+class NumberedBatches(Sampler):
+    """Batches of indices, each index with the number of its batch and its place in it."""
+
+    def __init__(self, batches: Iterable[list[int]], first: int, loader: DataLoader) -> None:
+        self.batches = batches
+        self.number = first
+        self.length = len(loader)
+        self.sampler = loader.sampler  # where mmengine's DistSamplerSeedHook looks for it
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for batch in self.batches:
+            number, self.number = self.number, self.number + 1
+            yield [(number, place, index) for place, index in enumerate(batch)]
+
+
+class ResumedBatches:
+    """The endless iterator of mmengine's iteration-based loop, already at the right batch.
+
+    On resume the loop asks for the batches that the run has trained on, in order to drop them, one
+    by one or through ``skip_iter``. It gets them for nothing.
+    """
+
+    def __init__(self, loader: DataLoader, trained: int) -> None:
+        self._batches = iter(loader)
+        self._to_drop = trained
+
+    def __iter__(self) -> 'ResumedBatches':
+        return self
+
+    def __next__(self) -> Any:
+        if self._to_drop:
+            self._to_drop -= 1
+            return None
+        return next(self._batches)
+
+    def skip_iter(self, batches: int) -> None:
+        """Drop ``batches`` batches that the run has trained on."""
+        self._to_drop -= batches
+
+
+def seeded_loader(loader: DataLoader, entropy: tuple[int, ...], trained: int) -> DataLoader:
+    """``loader`` at the start of an epoch, with samples that bring their own generators.
+
+    Args:
+        loader: The loader, of which nothing has been drawn.
+        entropy: The seed of the run and the rank.
+        trained: Number of batches that the run has trained on before.
+    """
+    return _rebuild(loader, entropy, NumberedBatches(_batches(loader), trained, loader))
+
+
+def endless_seeded_loader(loader: DataLoader, entropy: tuple[int, ...], trained: int) -> DataLoader:
+    """The same without end and past the batches that the run has trained on."""
+    batches = islice(_epochs(loader), trained, None)
+    return _rebuild(loader, entropy, NumberedBatches(batches, trained, loader))
+
+
+def _epochs(loader: DataLoader) -> Iterator[list[int]]:
+    for epoch in count():
+        if epoch and hasattr(loader.sampler, 'set_epoch'):
+            loader.sampler.set_epoch(epoch)
+        yield from _batches(loader)
+
+
+def _batches(loader: DataLoader) -> Iterable[list[int]]:
+    return cast(Iterable[list[int]], loader.batch_sampler)
+
+
+def _rebuild(loader: DataLoader, entropy: tuple[int, ...], batches: NumberedBatches) -> DataLoader:
+    return DataLoader(
+        SeededDataset(loader.dataset, *entropy),
+        batch_sampler=batches,
+        **{name: getattr(loader, name) for name in LOADER_SETTINGS},
+    )

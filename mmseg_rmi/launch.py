@@ -1,0 +1,133 @@
+"""What ``tools/train.py`` and ``tools/test.py`` share: arguments, configuration, runner."""
+
+import argparse
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch.distributed
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.runner import Runner
+from mmseg.registry import RUNNERS
+
+from mmseg_rmi import compat
+
+# Where a launcher that is not torchrun keeps what torch.distributed reads from the environment.
+RANK_VARIABLES = {
+    'pytorch': {},
+    'slurm': {'RANK': 'SLURM_PROCID', 'LOCAL_RANK': 'SLURM_LOCALID', 'WORLD_SIZE': 'SLURM_NTASKS'},
+    'mpi': {
+        'RANK': 'OMPI_COMM_WORLD_RANK',
+        'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
+        'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+    },
+}
+SYNCHRONISED_NORMS = ('SyncBN', 'MMSyncBN')
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that training and testing have in common."""
+    parser.add_argument('--work-dir', help='folder of logs, checkpoints and results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='settings that override the config, e.g. train_cfg.max_iters=10 '
+        'model.decode_head.dilations="(1,6,12,18)"; no blanks within one setting',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', *RANK_VARIABLES],
+        default='none',
+        help='what started the processes of a distributed run',
+    )
+    # Older launchers pass it; torchrun sets the environment variable instead.
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Read the config named on the command line and apply the common arguments to it."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner; on a machine without an accelerator, first make the config fit for it."""
+    compat.load_checkpoints_safely()
+    notes = fall_back_to_cpu(cfg) if get_device() == 'cpu' else []
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    for note in notes:
+        runner.logger.info(note)
+    return runner
+
+
+def fall_back_to_cpu(cfg: Config) -> list[str]:
+    """Replace what needs a GPU, in place, and return one log line for each replacement.
+
+    Synchronised batch normalisation becomes plain, NCCL becomes gloo.
+
+    Raises:
+        ValueError: The config asks for automatic mixed precision.
+    """
+    if cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
+        raise ValueError(
+            'mixed-precision training (--amp, AmpOptimWrapper) needs a GPU and none was found: '
+            'leave out --amp or set optim_wrapper.type=OptimWrapper'
+        )
+    notes = []
+    if _replace_synchronised_norms(cfg.model):
+        notes.append('No GPU: plain BN takes the place of SyncBN.')
+    if cfg.get('sync_bn') is not None:
+        cfg.sync_bn = None
+        notes.append('No GPU: sync_bn switched off.')
+    if cfg.launcher != 'none':
+        _join_gloo_group(cfg)
+        notes.append('No GPU: distributed over gloo on CPUs.')
+    return notes
+
+
+def _replace_synchronised_norms(node: Any) -> bool:
+    """Turn every ``dict(type='SyncBN')`` below ``node`` into plain BN; tell if there was one."""
+    children = []
+    if isinstance(node, dict):
+        children = list(node.values())
+    elif isinstance(node, (list, tuple)):
+        children = list(node)
+    found = [_replace_synchronised_norms(child) for child in children]
+    if isinstance(node, dict) and node.get('type') in SYNCHRONISED_NORMS:
+        node['type'] = 'BN'
+        found.append(True)
+    return any(found)
+
+
+def _join_gloo_group(cfg: Config) -> None:
+    """Start the process group; mmengine's own start selects a CUDA device whatever the backend."""
+    for name, source in RANK_VARIABLES[cfg.launcher].items():
+        os.environ[name] = os.environ[source]
+    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    settings = cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})
+    settings['backend'] = 'gloo'
+    torch.distributed.init_process_group(
+        'gloo', timeout=timedelta(seconds=settings.get('timeout', 1800))
+    )
+    # DistributedDataParallel takes no device ids for a model in main memory.
+    wrapper = cfg.setdefault('model_wrapper_cfg', {}) or {}
+    cfg.model_wrapper_cfg = {
+        'type': 'MMDistributedDataParallel',
+        'broadcast_buffers': False,
+        'find_unused_parameters': cfg.get('find_unused_parameters', False),
+        **wrapper,
+        'device_ids': None,
+    }

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Train with several processes on this machine, or on one of NNODES machines:
+#   tools/dist_train.sh CONFIG PROCESSES [ARGUMENTS OF train.py]
+set -euo pipefail
+
+if [ $# -lt 2 ]; then
+    sed -n '2,3s/^# *//p' "$0" >&2
+    exit 2
+fi
+config=$1 processes=$2
+shift 2
+tools=$(dirname "$0")
+
+PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" -m torch.distributed.run \
+    --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$processes" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
+    "$tools/train.py" "$config" --launcher pytorch "$@"

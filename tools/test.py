@@ -1,0 +1,67 @@
+"""Test a segmentor: ``python tools/test.py CONFIG CHECKPOINT``."""
+
+import argparse
+
+from mmengine.config import Config
+
+from mmseg_rmi import launch
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Test a segmentor')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', metavar='DIR', help='save the predicted label maps here as PNG')
+    parser.add_argument('--show', action='store_true', help='show the painted predictions')
+    parser.add_argument('--show-dir', metavar='DIR', help='save the painted predictions here')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown images')
+    parser.add_argument('--tta', action='store_true', help='augment at test time')
+    launch.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def save_predictions(cfg: Config, folder: str) -> None:
+    """Let the evaluators write each predicted label map."""
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        evaluator.update(output_dir=folder, keep_results=True)
+
+
+def paint_predictions(cfg: Config, show: bool, wait_time: float, folder: str | None) -> None:
+    """Switch on the visualisation hook, on screen, into a folder or both."""
+    if 'visualization' not in cfg.default_hooks:
+        raise ValueError(
+            '--show and --show-dir need a visualisation hook and the config has none: add '
+            "default_hooks=dict(visualization=dict(type='SegVisualizationHook'))"
+        )
+    cfg.default_hooks.visualization.update(draw=True, show=show, wait_time=wait_time)
+    if folder is not None:
+        cfg.visualizer.save_dir = folder
+
+
+def augment(cfg: Config) -> None:
+    """Average over the augmentations of the config's ``tta_pipeline``."""
+    missing = [name for name in ('tta_model', 'tta_pipeline') if cfg.get(name) is None]
+    if missing:
+        raise ValueError(f'--tta needs {" and ".join(missing)}, which the config does not define')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = {**cfg.tta_model, 'module': cfg.model}
+
+
+def main() -> None:
+    """Test as the command line says."""
+    args = parse_args()
+    cfg = launch.read_config(args)
+    cfg.load_from = args.checkpoint
+    if args.out is not None:
+        save_predictions(cfg, args.out)
+    if args.show or args.show_dir is not None:
+        paint_predictions(cfg, args.show, args.wait_time, args.show_dir)
+    if args.tta:
+        augment(cfg)
+    launch.build_runner(cfg).test()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,44 @@
+"""Train a segmentor: ``python tools/train.py CONFIG``."""
+
+import argparse
+
+from mmengine.config import Config
+
+from mmseg_rmi import launch
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Train a segmentor')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on from the latest checkpoint in the work dir, if there is one',
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    launch.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Train in mixed precision with dynamic loss scaling."""
+    wrapper = cfg.optim_wrapper
+    if wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp works with OptimWrapper alone, the config has {wrapper.type}')
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def main() -> None:
+    """Train as the command line says."""
+    args = parse_args()
+    cfg = launch.read_config(args)
+    cfg.resume = args.resume
+    if args.amp:
+        use_mixed_precision(cfg)
+    launch.build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
