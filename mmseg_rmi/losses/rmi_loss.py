@@ -101,6 +101,7 @@ class RMILoss(nn.Module):
             TypeError: logits that are not floating point, labels that are not integer.
         """
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
+        labels = labels.long()  # a narrow type would wrap the numbers it is compared with
         if self.settings.loss_lambda < 1:
             check_region_fits(logits, self.settings)
         with torch.autocast(logits.device.type, enabled=False):

@@ -80,6 +80,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
             TypeError: logits that are not floating point, labels that are not integer.
         """
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
+        labels = labels.long()  # a narrow type would wrap the numbers it is compared with
         if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
             raise ValueError(
                 f'class_weight has {len(self.class_weight)} values for {logits.shape[1]} channels '

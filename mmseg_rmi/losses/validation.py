@@ -57,7 +57,7 @@ def check_inputs(
     _check_map('labels', labels, logits)
     if weight is not None:
         _check_map('weight', weight, logits)
-    _check_label_values(labels, logits.shape[1], ignore_index)
+    _check_label_values(labels.long(), logits.shape[1], ignore_index)
 
 
 def check_region_fits(logits: Tensor, settings: RMISettings) -> None:
