@@ -1,0 +1,118 @@
+"""What an installed plugin carries, and that it works outside the checkout."""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+import mmseg_rmi
+
+ROOT = Path(__file__).parents[1]
+DEMO = 'configs/demo/deeplabv3plus_r18-d16_1xb4-rmi-800_street-scenes-144x192.py'
+
+pytest.importorskip('hatchling', reason='building the package needs hatchling')
+pytest.importorskip('pip', reason='installing the package needs pip')
+
+
+def run(*command: object, cwd: Path) -> str:
+    """Run a command without what this process's environment says of Python; return its output."""
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    result = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def build(target: str, source: Path, out: Path) -> Path:
+    run(sys.executable, '-m', 'hatchling', 'build', '-t', target, '-d', out, cwd=source)
+    (built,) = out.iterdir()
+    return built
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build('wheel', ROOT, tmp_path_factory.mktemp('wheel'))
+
+
+def make_environment(folder: Path) -> Path:
+    """Make an environment that has all packages of this one but the plugin; return its Python."""
+    run(sys.executable, '-m', 'venv', '--without-pip', folder, cwd=folder.parent)
+    python = folder / 'bin' / 'python'
+    site_packages = run(
+        python, '-c', "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder
+    )
+    # A path in a .pth file is searched, while .pth files in it, as of an editable plugin, are not.
+    Path(site_packages.strip(), 'frameworks.pth').write_text(sysconfig.get_path('purelib'))
+    return python
+
+
+def install(python: Path, *requirement: object) -> None:
+    options = ['--quiet', '--no-deps', '--no-index', '--no-build-isolation', '--ignore-installed']
+    pip = [sys.executable, '-m', 'pip', '--python', python]
+    run(*pip, 'install', *options, *requirement, cwd=python.parent)
+
+
+def files_for_mim() -> set[str]:
+    carried = [ROOT / 'model-index.yml', *ROOT.glob('configs/**/*'), *ROOT.glob('tools/**/*')]
+    return {
+        f'mmseg_rmi/.mim/{path.relative_to(ROOT)}'
+        for path in carried
+        if path.is_file() and '__pycache__' not in path.parts
+    }
+
+
+def test_wheel_carries_configs_tools_and_model_index(wheel: Path) -> None:
+    carried = {name for name in zipfile.ZipFile(wheel).namelist() if '/.mim/' in name}
+    assert f'mmseg_rmi/.mim/{DEMO}' in carried
+    assert carried == files_for_mim()
+
+
+def test_wheel_of_the_source_archive_is_the_same(wheel: Path, tmp_path: Path) -> None:
+    archive = build('sdist', ROOT, tmp_path / 'archive')
+    run('tar', 'xzf', archive, cwd=tmp_path)
+    again = build('wheel', tmp_path / archive.name.removesuffix('.tar.gz'), tmp_path / 'wheel')
+    assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
+
+
+def test_wheel_depends_on_no_line_of_mmsegmentation(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith('.dist-info/METADATA'))
+        metadata = archive.read(name).decode()
+    required = re.findall(r'^Requires-Dist: ([\w-]+)(?!.*extra ==)', metadata, re.MULTILINE)
+    assert sorted(required) == ['matplotlib', 'numpy', 'rich', 'torch']
+    assert f'\nVersion: {mmseg_rmi.__version__}\n' in metadata
+
+
+@pytest.mark.parametrize('editable', [False, True])
+def test_mim_finds_configs_and_tools(editable: bool, wheel: Path, tmp_path: Path) -> None:
+    python = make_environment(tmp_path / 'environment')
+    install(python, *(['--editable', ROOT] if editable else [wheel]))
+    code = "from mmengine.utils import get_installed_path as p; print(p('mmseg_rmi'))"
+    folder = Path(run(python, '-c', code, cwd=tmp_path).split()[-1])
+    assert (folder == ROOT / 'mmseg_rmi') is editable
+    for path in ('tools/train.py', 'tools/test.py', 'model-index.yml', DEMO):
+        assert (folder / '.mim' / path).is_file()
+
+
+def test_installed_wheel_trains_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    python = make_environment(tmp_path / 'environment')
+    install(python, wheel)
+    (mim,) = tmp_path.glob('environment/lib/*/site-packages/mmseg_rmi/.mim')
+    scenes = mim / 'tools/dataset_converters/street_scenes.py'
+    run(python, scenes, 'data/street_scenes', '--train', 4, '--val', 1, cwd=tmp_path)
+    options = ['train_cfg.max_iters=1', 'train_cfg.val_interval=1']
+    run(python, mim / 'tools/train.py', mim / DEMO, '--cfg-options', *options, cwd=tmp_path)
+    assert list((tmp_path / 'work_dirs').glob('*/iter_1.pth'))
+
+
+def test_model_index_imports_every_metafile() -> None:
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    metafiles = {str(path.relative_to(ROOT)) for path in ROOT.glob('configs/*/metafile.y*ml')}
+    assert set(index['Import']) == metafiles
