@@ -82,9 +82,12 @@ def square_root_log_volume(truth: Tensor, prediction: Tensor, ridge: float) -> T
     root = ridge**0.5
     identity = torch.eye(truth.shape[-2], dtype=truth.dtype, device=truth.device)
     identity = identity.expand(*truth.shape[:-1], -1)
-    orthogonal, factor = torch.linalg.qr(torch.cat([prediction, root * identity], dim=-1).mT)
-    projected = orthogonal[..., : truth.shape[-1], :].mT @ truth.mT
-    regression = torch.linalg.solve_triangular(factor, projected, upper=True).mT
-    residual = truth - regression @ prediction
-    joined = torch.cat([residual / root, regression, identity], dim=-1)
+    regressors = torch.cat([prediction, root * identity], dim=-1)
+    orthogonal, factor = torch.linalg.qr(regressors.mT)
+    residual = torch.cat([truth, torch.zeros_like(identity)], dim=-1)
+    for _ in range(2):  # a perfect map leaves so little that the first rounding must be corrected
+        projected = orthogonal.mT @ residual.mT
+        regression = torch.linalg.solve_triangular(factor, projected, upper=True).mT
+        residual = residual - regression @ regressors
+    joined = torch.cat([residual / root, identity], dim=-1)
     return 2 * torch.linalg.qr(joined.mT).R.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
