@@ -80,8 +80,8 @@ def find_line(installed: Collection[str]) -> Line:
             return line
     raise ImportError(
         'MMSegmentation is not installed: found neither onedl-mmsegmentation nor mmsegmentation. '
-        "Install one of its lines: pip install 'mmseg_rmi[onedl]' (maintained, nothing to compile) "
-        "or pip install 'mmseg_rmi[openmmlab]' (compiles mmcv)."
+        "Install a line of it: pip install torch torchvision 'mmseg_rmi[onedl]' (maintained, "
+        "nothing to compile) or, beside an mmcv 2.1 built for your torch, 'mmseg_rmi[openmmlab]'."
     )
 
 
