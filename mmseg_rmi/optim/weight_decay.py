@@ -22,6 +22,8 @@ class WeightsOnlyDecayConstructor(DefaultOptimWrapperConstructor):
         )
     """
 
+    paramwise_cfg: dict[str, Any]
+
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg, {'custom_keys': {}, **(paramwise_cfg or {})})
 
