@@ -16,6 +16,7 @@ IN_RANGE := import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11 python3.10,\
     $(if $(shell $(p) -c '$(IN_RANGE)' 2>/dev/null && echo yes),$(p))))
 
+.DELETE_ON_ERROR:
 .PHONY: help setup demo test lint
 help:
 	@echo 'make setup                  make the environment $(VENV); the other targets do it as well'
