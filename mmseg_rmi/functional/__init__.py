@@ -2,7 +2,8 @@
 
 Read it in the order of the paper: :mod:`downsampling` and :mod:`regions` (figure 1, section 4),
 :mod:`mutual_information` (Eq. 9 to 15), :mod:`objective` (Eq. 16); :mod:`settings` holds what these
-leave to choose. Nothing here knows MMSegmentation.
+leave to choose. :mod:`one_pass` computes the same objective at a fraction of its cost, by means of
+:mod:`closed_form`. Nothing here knows MMSegmentation.
 """
 
 from mmseg_rmi.functional.downsampling import downsample, pooled_side
@@ -16,6 +17,7 @@ from mmseg_rmi.functional.objective import (
     promote,
     rmi_objective,
 )
+from mmseg_rmi.functional.one_pass import one_pass_objective
 from mmseg_rmi.functional.regions import centre, extract_regions
 from mmseg_rmi.functional.settings import RMISettings
 
@@ -30,6 +32,7 @@ __all__ = [
     'log_volume',
     'negative_lower_bounds',
     'one_hot',
+    'one_pass_objective',
     'pooled_side',
     'posterior_covariance',
     'promote',

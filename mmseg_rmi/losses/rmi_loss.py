@@ -8,7 +8,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_rmi.functional import RMISettings, rmi_objective
+from mmseg_rmi.functional import RMISettings, one_pass_objective
 from mmseg_rmi.losses.finiteness import spoil_gradient_if_not_finite
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import check_inputs, check_loss_constants, check_region_fits
@@ -105,7 +105,7 @@ class RMILoss(nn.Module):
         if self.settings.loss_lambda < 1:
             check_region_fits(logits, self.settings)
         with torch.autocast(logits.device.type, enabled=False):
-            loss = rmi_objective(
+            loss = one_pass_objective(
                 logits,
                 labels,
                 self.settings,
