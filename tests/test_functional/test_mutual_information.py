@@ -70,6 +70,18 @@ def test_posterior_covariance_of_a_nearly_perfect_map_is_positive_semidefinite(d
     assert eigenvalues.min() > 0
 
 
+@pytest.mark.parametrize('agreement', [0.9, 0.999, 1.0])
+def test_float32_resolves_the_ridge_beside_a_large_nearly_perfect_map(agreement):
+    """250,000 points: sums of their squares are off by more than the ridge in float32."""
+    maps = (torch.rand(512, 512, generator=torch.Generator().manual_seed(0)) > 0.5).double()
+    points = extract_regions(maps, 2)
+    truth = centre(points, torch.ones(points.shape[-1], dtype=torch.bool), 'sum')
+    prediction = agreement * truth
+    expected = oracle_log_volume(truth, prediction, 5e-4)
+    measured = log_volume(truth.float(), prediction.float(), 5e-4)
+    assert measured == pytest.approx(expected, abs=1e-3)
+
+
 def white_noise(*shape, seed):
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 

@@ -10,7 +10,7 @@ import torch
 from batches import make_batch
 from hypothesis import given
 from hypothesis import strategies as st
-from objectives import reference, value_and_gradient
+from objectives import OBJECTIVES, reference, value_and_gradient
 from tolerances import assert_close
 
 from mmseg_rmi.functional import (
@@ -23,8 +23,7 @@ from mmseg_rmi.functional import (
     rmi_objective,
 )
 
-float64 = functools.partial(reference, region_dtype=torch.float64)
-float32 = functools.partial(reference, region_dtype=torch.float32)
+float64, float32 = OBJECTIVES['reference-float64'], OBJECTIVES['reference-float32']
 region_dtypes = pytest.mark.parametrize('region_dtype', [torch.float64, torch.float32])
 
 

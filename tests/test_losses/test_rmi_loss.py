@@ -1,7 +1,5 @@
 """RMILoss: what it computes and what MMSegmentation asks of it."""
 
-import functools
-
 import oracle
 import pytest
 import torch
@@ -9,10 +7,12 @@ from batches import make_batch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmseg.registry import MODELS
-from objectives import registered, value_and_gradient
+from objectives import OBJECTIVES, registered, value_and_gradient
 from tolerances import assert_close
 
 from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
+
+float64 = OBJECTIVES['reference-float64']
 
 
 def test_is_built_from_a_config():
@@ -79,7 +79,7 @@ def test_value_equals_the_oracle(data):
 @pytest.mark.parametrize(
     'settings',
     [
-        dict(downsample_factor=2),
+        dict(),
         dict(downsample='max', downsample_factor=3, region_size=2),
         dict(downsample='interp', downsample_factor=2, region_size=2),
         dict(downsample_factor=1, region_size=1),
@@ -90,11 +90,15 @@ def test_value_equals_the_oracle(data):
     ],
     ids=str,
 )
-@pytest.mark.parametrize('classes', [1, 2])
-def test_gradcheck_with_ignored_pixels(classes, settings):
-    logits, labels = make_batch(images=2, classes=classes, height=9, width=9)
-    function = functools.partial(registered, labels=labels, **settings)
-    assert torch.autograd.gradcheck(function, logits.requires_grad_(), fast_mode=True)
+@pytest.mark.parametrize('classes', [1, 3])
+def test_gradient_equals_that_of_the_reference(classes, settings):
+    logits, labels = make_batch(images=3, classes=classes)
+    labels[1] = 255
+    weight = torch.rand(labels.shape, generator=torch.Generator().manual_seed(0))
+    expected = value_and_gradient(float64, logits, labels, weight=weight, **settings)
+    measured = value_and_gradient(registered, logits, labels, weight=weight, **settings)
+    for actual, each in zip(measured, expected, strict=True):
+        assert_close(actual, each, scale=10)
 
 
 @pytest.mark.parametrize('classes', [1, 3])
@@ -119,16 +123,6 @@ def test_incoming_gradient_multiplies_the_gradient():
     _, once = value_and_gradient(registered, logits, labels)
     _, thrice = value_and_gradient(lambda *batch: 3 * registered(*batch), logits, labels)
     assert_close(thrice, 3 * once)
-
-
-def test_backward_may_run_twice():
-    logits, labels = make_batch()
-    logits.requires_grad_()
-    loss = registered(logits, labels)
-    loss.backward(retain_graph=True)
-    once = logits.grad.clone()
-    loss.backward()
-    assert_close(logits.grad, 2 * once)
 
 
 def test_logits_without_gradient_give_the_same_value():

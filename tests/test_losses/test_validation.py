@@ -1,0 +1,275 @@
+"""Bad input is refused before any compute, with what was wrong, the value seen and what to do."""
+
+import math
+import re
+
+import pytest
+import torch
+from batches import make_batch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from mmseg_rmi.functional import pooled_side
+from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
+
+every_loss = pytest.mark.parametrize(
+    'loss', [RMILoss(), SigmoidCrossEntropyLoss()], ids=['rmi', 'bce']
+)
+
+
+@every_loss
+@pytest.mark.parametrize(
+    ('shape', 'seen'),
+    [
+        ((2, 3, 50), r'\(2, 3, 50\)'),
+        ((31, 37), r'\(31, 37\)'),
+        ((1, 2, 3, 31, 37), r'\(1, 2, 3, 31'),
+    ],
+)
+def test_logits_must_be_4d(loss, shape, seen):
+    with pytest.raises(
+        ValueError, match=f'logits must be B x C x H x W, got shape {seen}.*PointHead'
+    ):
+        loss(torch.zeros(shape), torch.zeros(2, 50, dtype=torch.long))
+
+
+@every_loss
+def test_logits_must_be_floating_point(loss):
+    logits, labels = make_batch()
+    with pytest.raises(TypeError, match=r'logits must be floating point, got torch\.int64'):
+        loss(logits.long(), labels)
+
+
+@every_loss
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bool])
+def test_labels_must_be_integers(loss, dtype):
+    logits, labels = make_batch()
+    with pytest.raises(TypeError, match=f'labels must be integer class indices, got {dtype}'):
+        loss(logits, labels.to(dtype))
+
+
+@every_loss
+@pytest.mark.parametrize('shape', [(2, 1, 31, 37), (2, 31, 36), (1, 31, 37), (2, 37, 31)])
+@pytest.mark.parametrize('name', ['labels', 'weight'])
+def test_labels_and_weight_must_have_the_shape_of_the_logits(loss, name, shape):
+    logits, labels = make_batch()
+    arguments = dict(labels=labels, weight=torch.ones(labels.shape))
+    arguments[name] = torch.zeros(shape).to(arguments[name].dtype)
+    expected = re.escape(
+        f'{name} must be B x H x W = (2, 31, 37) like the logits (2, 3, 31, 37), got {shape}'
+    )
+    with pytest.raises(ValueError, match=expected):
+        loss(logits, **arguments)
+
+
+@every_loss
+@pytest.mark.parametrize('name', ['labels', 'weight'])
+def test_labels_and_weight_must_be_on_the_device_of_the_logits(loss, name):
+    logits, labels = make_batch()
+    arguments = dict(labels=labels, weight=torch.ones(labels.shape))
+    arguments[name] = arguments[name].to('meta')
+    with pytest.raises(ValueError, match=f'{name} are on meta, the logits on cpu'):
+        loss(logits, **arguments)
+
+
+@every_loss
+@pytest.mark.parametrize('image', [0, 1])
+@pytest.mark.parametrize('value', [3, 254, -1, -100])
+def test_unknown_label_is_named_with_its_image(loss, value, image):
+    logits, labels = make_batch()
+    labels[image, 30, 36] = value
+    expected = (
+        f'labels hold {value} in image {image} of the batch: expected 0 to 2 or ignore_index=255'
+    )
+    with pytest.raises(ValueError, match=f'{expected}.*num_classes of the head'):
+        loss(logits, labels)
+
+
+@every_loss
+def test_binary_labels_are_zero_and_one(loss):
+    logits, labels = make_batch(classes=1)
+    loss(logits, labels)
+    labels[1, 30, 0] = 2
+    with pytest.raises(ValueError, match='labels hold 2 in image 1 of the batch: expected 0 to 1'):
+        loss(logits, labels)
+
+
+@every_loss
+def test_255_is_unknown_where_another_label_is_ignored(loss):
+    logits, labels = make_batch()
+    with pytest.raises(ValueError, match=r'labels hold 255 in image 0 .* ignore_index=-100'):
+        loss(logits, labels, ignore_index=-100)
+
+
+@every_loss
+def test_loss_per_pixel_is_refused_with_the_mend(loss):
+    logits, labels = make_batch()
+    with pytest.raises(
+        ValueError, match=r"reduction_override='none'.*OHEMPixelSampler.*set sampler=None"
+    ):
+        loss(logits, labels, reduction_override='none')
+
+
+@every_loss
+def test_other_reductions_are_refused(loss):
+    logits, labels = make_batch()
+    with pytest.raises(ValueError, match=r"reduction_override must be None or 'mean', got 'sum'"):
+        loss(logits, labels, reduction_override='sum')
+    assert loss(logits, labels, reduction_override='mean') == loss(logits, labels)
+
+
+@every_loss
+def test_avg_factor_is_refused(loss):
+    logits, labels = make_batch()
+    with pytest.raises(ValueError, match='avg_factor=100 is not possible'):
+        loss(logits, labels, avg_factor=100)
+    assert loss(logits, labels, avg_factor=None) == loss(logits, labels)
+
+
+@every_loss
+def test_unknown_argument_is_refused(loss):
+    logits, labels = make_batch()
+    with pytest.raises(TypeError, match='reduction'):
+        loss(logits, labels, reduction='mean')
+
+
+@pytest.mark.parametrize('downsample', ['avg', 'max', 'interp'])
+def test_advice_on_a_region_that_does_not_fit_is_right(downsample):
+    """Every crop and factor that is named works, and no smaller crop or larger factor does."""
+    refused = 0
+    for region_size in (2, 3, 5, 10):
+        for factor in (1, 2, 3, 4, 5, 7, 8):
+            for side in (1, 2, 3, 5, 8, 13):
+                refused += not fits(side, region_size, downsample, factor)
+    assert refused > 20
+
+
+def fits(side, region_size, downsample, factor):
+    """Whether a square crop is accepted; if not, the advice in the error is followed."""
+    error = region_error(side, region_size, downsample, factor)
+    if error is None:
+        assert pooled_side(side, downsample, factor) >= region_size
+        return True
+    pooled = max(pooled_side(side, downsample, factor), 0)
+    assert pooled < region_size
+    assert (
+        f'region_size={region_size} is larger than the down-sampled map of {pooled} x {pooled}'
+        in error
+    )
+    assert f'logits of {side} x {side}, downsample_factor={factor}' in error
+
+    crop = int(re.search(r'crops of at least (\d+) x \1', error).group(1))
+    assert region_error(crop, region_size, downsample, factor) is None
+    assert region_error(crop - 1, region_size, downsample, factor) is not None
+    advised = re.search(r'a downsample_factor of at most (\d+)', error)
+    largest = int(advised.group(1)) if advised else 0
+    assert largest < factor
+    for smaller in range(1, factor):
+        accepted = region_error(side, region_size, downsample, smaller) is None
+        assert accepted == (smaller <= largest)
+    return False
+
+
+def region_error(side, region_size, downsample, factor):
+    loss = RMILoss(region_size=region_size, downsample=downsample, downsample_factor=factor)
+    labels = torch.zeros(1, side, side, dtype=torch.long)
+    try:
+        assert loss(torch.zeros(1, 1, side, side), labels).isfinite()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def test_region_must_fit_the_shorter_side():
+    logits, labels = make_batch(height=64, width=7)
+    with pytest.raises(ValueError, match=r'map of 17 x 2 .*at least 8 x 8'):
+        RMILoss()(logits, labels)
+
+
+def test_pixel_term_alone_needs_no_region():
+    logits, labels = make_batch(height=2, width=2, void=False)
+    loss = RMILoss(loss_lambda=1)(logits, labels)
+    assert_close(loss, SigmoidCrossEntropyLoss()(logits, labels))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (dict(region_size=0), ValueError, 'region_size must be from 1 to 10, got 0'),
+        (dict(downsample='mean'), ValueError, "downsample must be one of .* got 'mean'"),
+        (dict(downsample_factor=0), ValueError, 'downsample_factor must be at least 1, got 0'),
+        (dict(loss_lambda=2), ValueError, r'loss_lambda must lie in \[0, 1\], got 2'),
+        (dict(covariance='max'), ValueError, "covariance must be one of 'sum', 'mean', got 'max'"),
+        (dict(ridge=0.0), ValueError, r'ridge must be greater than 0, got 0\.0'),
+        (dict(ignored='keep'), ValueError, "ignored must be one of 'zero', 'exclude', got 'keep'"),
+        (dict(ignored='exclude', downsample='interp'), ValueError, "ignored='exclude' needs cells"),
+        (dict(nonnegative='yes'), TypeError, "nonnegative must be True or False, got 'yes'"),
+    ],
+)
+def test_wrong_constant_of_the_rmi_loss_is_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        RMILoss(**arguments)
+
+
+@pytest.mark.parametrize('loss', [RMILoss, SigmoidCrossEntropyLoss])
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (dict(loss_name='rmi'), ValueError, "loss_name must contain 'loss'.*got 'rmi'"),
+        (dict(loss_name=None), ValueError, "loss_name must contain 'loss'.*got None"),
+        (dict(loss_weight='1'), TypeError, "loss_weight must be a number, got '1'"),
+        (dict(loss_weight=math.nan), ValueError, 'loss_weight must be finite, got nan'),
+    ],
+)
+def test_wrong_constant_of_any_loss_is_named(loss, arguments, error, message):
+    with pytest.raises(error, match=message):
+        loss(**arguments)
+
+
+@pytest.mark.parametrize(
+    ('class_weight', 'error', 'message'),
+    [
+        ([1.0, -0.5, 1.0], ValueError, r'class_weight must be at least 0, got -0\.5'),
+        ([1.0, math.nan, 1.0], ValueError, 'class_weight must be finite, got nan'),
+        ([1.0, 'a', 1.0], TypeError, "class_weight must be a number, got 'a'"),
+    ],
+)
+def test_wrong_class_weight_is_named(class_weight, error, message):
+    with pytest.raises(error, match=message):
+        SigmoidCrossEntropyLoss(class_weight=class_weight)
+
+
+@pytest.mark.parametrize('class_weight', [[], [1.0, 2.0]])
+def test_class_weight_needs_one_value_per_class(class_weight):
+    logits, labels = make_batch()
+    with pytest.raises(
+        ValueError, match=f'class_weight has {len(class_weight)} values for 3 channels'
+    ):
+        SigmoidCrossEntropyLoss(class_weight=class_weight)(logits, labels)
+
+
+def cuda_batch():
+    """Tensors that say they are on a GPU and raise when the host would wait for their values."""
+    logits = torch.zeros(2, 3, 32, 32, device='cuda', dtype=torch.float16, requires_grad=True)
+    return logits, torch.zeros(2, 32, 32, device='cuda', dtype=torch.long)
+
+
+@every_loss
+@pytest.mark.parametrize('weighted', [False, True])
+def test_host_never_waits_for_the_gpu(loss, weighted):
+    with FakeTensorMode():
+        logits, labels = cuda_batch()
+        weight = torch.ones(labels.shape, device='cuda') if weighted else None
+        assert loss(logits, labels, weight=weight).device.type == 'cuda'
+        with pytest.raises(DataDependentOutputException):  # such a wait would have been noticed
+            bool((labels >= 0).all())
+
+
+@every_loss
+def test_unknown_label_fails_a_device_assertion_on_the_gpu(loss, monkeypatch):
+    """The assertion is the one that CUDA runs; here it runs, and fails, on the CPU."""
+    monkeypatch.setattr(torch.Tensor, 'is_cuda', property(lambda self: True))
+    logits, labels = make_batch()
+    loss(logits, labels)
+    labels[1, 2, 3] = 3
+    with pytest.raises(RuntimeError, match='labels hold an unknown value: expected 0 to 2'):
+        loss(logits, labels)
