@@ -45,15 +45,18 @@ def read_pairs(list_file: str | Path) -> list[tuple[str, str]]:
     ``train/x.png``.
 
     Raises:
-        ValueError: A line is not a pair of paths.
+        ValueError: A line is not a pair of paths, or there is none.
     """
-    lines = [line.split() for line in mmengine.list_from_file(list_file)]
-    for number, paths in enumerate(lines, start=1):
+    pairs = []
+    for number, line in enumerate(mmengine.list_from_file(list_file), start=1):
+        paths = line.split()
         if len(paths) not in (0, 2):
-            raise ValueError(
-                f'{list_file}, line {number}: expected "IMAGE LABEL", not {" ".join(paths)!r}'
-            )
-    return [(_inside_copy(paths[0]), _inside_copy(paths[1])) for paths in lines if paths]
+            raise ValueError(f'{list_file}, line {number}: expected "IMAGE LABEL", not {line!r}')
+        if paths:
+            pairs.append((_inside_copy(paths[0]), _inside_copy(paths[1])))
+    if not pairs:
+        raise ValueError(f'{list_file} names no image')
+    return pairs
 
 
 def _inside_copy(path: str) -> str:
@@ -74,7 +77,7 @@ class CamVid12Dataset(BaseSegDataset):
 
     Raises:
         FileNotFoundError: There is no such list.
-        ValueError: A line of the list is not a pair of paths.
+        ValueError: A line of the list is not a pair of paths, or there is none.
     """
 
     METAINFO = dict(classes=CLASSES, palette=PALETTE)

@@ -132,6 +132,10 @@ def damage_nothing_but(root: Path, how: str) -> None:
             (root / 'val.txt').write_text((root / 'train.txt').read_text())
         case 'empty list':
             (root / 'val.txt').write_text('')
+        case 'empty folder':
+            (root / 'val.txt').unlink()
+            for image in (root / 'val').iterdir():
+                image.unlink()
 
 
 @pytest.mark.parametrize(
@@ -148,7 +152,8 @@ def damage_nothing_but(root: Path, how: str) -> None:
             'list of another split',
             '[^ ]*val.txt names train/train_0.png trainannot/train_0.png, outside of val valannot',
         ),
-        ('empty list', 'there is no image in .*val.txt'),
+        ('empty list', '[^ ]*val.txt names no image'),
+        ('empty folder', 'there is no image in [^ ]*val '),
     ],
 )
 def test_a_damaged_split_is_named_and_left_out(make_copy, convert, tmp_path, how, message):

@@ -86,15 +86,12 @@ def find_pairs(root: Path, name: str) -> list[tuple[str, str]]:
         if not (root / folder).is_dir():
             raise ValueError(f'there is no folder {root / folder}')
     list_file = root / f'{name}.txt'
-    if list_file.is_file():
-        pairs = read_pairs(list_file)
-    else:
+    if not list_file.is_file():
         files = sorted(path.name for path in (root / name).glob('*.png'))
-        pairs = [(f'{folders[0]}/{file}', f'{folders[1]}/{file}') for file in files]
-    if not pairs:
-        raise ValueError(
-            f'there is no image in {list_file if list_file.is_file() else root / name}'
-        )
+        if not files:
+            raise ValueError(f'there is no image in {root / name}')
+        return [(f'{folders[0]}/{file}', f'{folders[1]}/{file}') for file in files]
+    pairs = read_pairs(list_file)
     for pair in pairs:
         if tuple(str(Path(path).parent) for path in pair) != folders:
             raise ValueError(f'{list_file} names {" ".join(pair)}, outside of {" ".join(folders)}')
