@@ -3,11 +3,12 @@
 Read it in the order of the paper: :mod:`downsampling` and :mod:`regions` (figure 1, section 4),
 :mod:`mutual_information` (Eq. 9 to 15), :mod:`objective` (Eq. 16); :mod:`settings` holds what these
 leave to choose. :mod:`one_pass` computes the same objective at a fraction of its cost, by means of
-:mod:`closed_form`. Nothing here knows MMSegmentation.
+:mod:`closed_form`; :mod:`streaming` from logits that are still to be up-sampled. Nothing here knows
+MMSegmentation.
 """
 
 from mmseg_rmi.functional.downsampling import downsample, pooled_side
-from mmseg_rmi.functional.mutual_information import log_volume, posterior_covariance
+from mmseg_rmi.functional.mutual_information import log_volume, posterior_covariance, region_score
 from mmseg_rmi.functional.objective import (
     Normalizers,
     batch_normalizers,
@@ -20,10 +21,12 @@ from mmseg_rmi.functional.objective import (
 from mmseg_rmi.functional.one_pass import one_pass_objective
 from mmseg_rmi.functional.regions import centre, extract_regions
 from mmseg_rmi.functional.settings import RMISettings
+from mmseg_rmi.functional.streaming import StreamedTerms, streamed_objective
 
 __all__ = [
     'Normalizers',
     'RMISettings',
+    'StreamedTerms',
     'batch_normalizers',
     'centre',
     'cross_entropy_sum',
@@ -36,5 +39,7 @@ __all__ = [
     'pooled_side',
     'posterior_covariance',
     'promote',
+    'region_score',
     'rmi_objective',
+    'streamed_objective',
 ]

@@ -26,6 +26,8 @@ A map's gradient is the sum over the d places that a pixel has in the regions th
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,21 @@ LEAST_RIDGE_PER_POINT = 1e-9
 LEAST_COUNT = 1e-20
 
 
+class RegionSolution(NamedTuple):
+    """What :class:`RegionSolver` finds of ``k`` maps.
+
+    Attributes:
+        bounds: ``-I_l - 1/2 log xi``, ``k``, in nats.
+        gradients: of the bounds by the prediction, ``k x h x w``.
+        scores: :func:`mmseg_rmi.functional.mutual_information.region_score`, ``k``, NaN where
+            undefined; None if not asked for.
+    """
+
+    bounds: Tensor
+    gradients: Tensor
+    scores: Tensor | None
+
+
 class RegionSolver:
     """Bounds and gradients of blocks of down-sampled maps, in reused memory.
 
@@ -49,12 +66,13 @@ class RegionSolver:
         dtype: float64, or float32, in which factors come from QR decompositions (see
             :func:`mmseg_rmi.functional.mutual_information.square_root_log_volume`).
         device: of the maps.
+        with_scores: whether to find scores as well.
 
     Example:
         >>> solver = RegionSolver(RMISettings(), (8, 8), 1, torch.float64, torch.device('cpu'))
         >>> truth = torch.eye(8)[None]
-        >>> bounds, gradients = solver(truth, truth)
-        >>> bounds.shape, gradients.shape
+        >>> solution = solver(truth, truth)
+        >>> solution.bounds.shape, solution.gradients.shape
         (torch.Size([1]), torch.Size([1, 8, 8]))
     """
 
@@ -65,8 +83,10 @@ class RegionSolver:
         block: int,
         dtype: torch.dtype,
         device: torch.device,
+        with_scores: bool = False,
     ) -> None:
         self.settings = settings
+        self.with_scores = with_scores
         self.rows, self.columns = (side - settings.region_size + 1 for side in size)
         self.count = self.rows * self.columns
         d = settings.dimension
@@ -81,8 +101,8 @@ class RegionSolver:
 
     def __call__(
         self, prediction: Tensor, truth: Tensor, kept: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Bounds above their floor, and their gradients.
+    ) -> RegionSolution:
+        """Solve for a block of maps.
 
         Args:
             prediction: down-sampled p, ``k x h x w``.
@@ -90,8 +110,8 @@ class RegionSolver:
             kept: ``n``, boolean, the regions that count; all by default.
 
         Returns:
-            ``-I_l - 1/2 log xi``, ``k``, and its derivative by the prediction, ``k x h x w``, both
-            of the solver's type; 0 where fewer than two regions count.
+            Tensors of the solver's type; bounds and gradients are 0 if fewer than two regions
+            count.
         """
         d = self.settings.dimension
         points = self._joint_points(prediction, truth, kept)
@@ -108,7 +128,9 @@ class RegionSolver:
         flow = torch.bmm(weights, points, out=self.flow[: len(points)])
 
         enough = (count >= 2).reshape(1)
-        return bounds * enough, self._overlap_add(flow, prediction.shape) * enough[:, None, None]
+        gradients = self._overlap_add(flow, prediction.shape) * enough[:, None, None]
+        scores = self._scores(points, scale, log_diagonal) if self.with_scores else None
+        return RegionSolution(bounds * enough, gradients, scores)
 
     def _joint_points(self, prediction: Tensor, truth: Tensor, kept: Tensor | None) -> Tensor:
         """X, ``k x (1 + 2d) x n``."""
@@ -134,6 +156,19 @@ class RegionSolver:
         diagonal = ridge.sqrt().diag().expand(len(points), -1, -1)
         scaled = points * scale**0.5
         return torch.linalg.qr(torch.cat([scaled, diagonal], dim=-1).mT).R.mT
+
+    def _scores(self, points: Tensor, scale: Tensor | float, log_diagonal: Tensor) -> Tensor:
+        """``V(0)`` and ``V(Y)`` of ``region_score`` from the eigenvalues of S_Y."""
+        ridge = self.settings.ridge
+        truth, ones = points[:, -self.settings.dimension :], points[:, :1]
+        mean = truth @ ones.mT / ones.sum(dim=-1, keepdim=True).clamp(min=1)
+        centred = truth - mean * ones
+        eigenvalues = torch.linalg.eigvalsh(centred @ centred.mT * scale).clamp(min=0) / ridge
+        unexplained = eigenvalues.log1p().sum(dim=-1)
+        explicable = (2 * eigenvalues.log1p() - (2 * eigenvalues).log1p()).sum(dim=-1)
+        explained = unexplained - 2 * (log_diagonal - self.settings.dimension * self.settings.floor)
+        varies = centred.flatten(1).abs().amax(dim=1) > 0
+        return (explained / explicable).clamp(0, 1).where(varies, torch.nan)
 
     def _overlap_add(self, flow: Tensor, shape: torch.Size) -> Tensor:
         """Sum what each region says of the pixels that it holds, ``k x h x w``."""

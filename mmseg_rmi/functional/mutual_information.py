@@ -63,6 +63,32 @@ def log_volume(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
     return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
 
 
+def region_score(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
+    """How much of the truth's regions the prediction explains, 0 (nothing) to 1 (as the truth).
+
+    With ``V(P) = log det(M + xi I)``, ``(V(0) - V(P)) / (V(0) - V(Y))``, clamped to [0, 1]. Unlike
+    the loss it depends neither on the size of an image nor on the number of classes.
+
+    Args:
+        truth: Y, ``... x d x n``.
+        prediction: P, ``... x d x n``.
+        ridge: xi.
+
+    Returns:
+        ``...``; NaN where the truth does not vary: an absent class, or one that fills the image.
+
+    Example:
+        >>> Y = torch.tensor([[1.0, -1.0, 1.0, -1.0]])
+        >>> region_score(Y, Y, 1e-3), region_score(Y, Y * 0, 1e-3), region_score(Y * 0, Y, 1e-3)
+        (tensor(1.), tensor(0.), tensor(nan))
+    """
+    unexplained = log_volume(truth, torch.zeros_like(truth), ridge)
+    explained = unexplained - log_volume(truth, prediction, ridge)
+    explicable = unexplained - log_volume(truth, truth, ridge)
+    varies = truth.flatten(-2).abs().amax(dim=-1) > 0
+    return (explained / explicable).clamp(0, 1).where(varies, torch.nan)
+
+
 def square_root_log_volume(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
     """:func:`log_volume` without ever squaring a map, for float32 and for tiny ridges.
 

@@ -9,7 +9,7 @@ Shapes: ``B`` images, ``C`` classes, ``H x W`` input, ``h x w`` down-sampled.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -92,6 +92,20 @@ class _OnePass(torch.autograd.Function):
         return gradient.mul_(scale).to(logits.dtype), None, None, None
 
 
+class ImageTerms(NamedTuple):
+    """What :class:`ImageVisitor` finds of an image.
+
+    Attributes:
+        pixel: its share of the pixel-wise term, scalar.
+        region: its share of the region term, scalar.
+        scores: region scores of classes, NaN where undefined; None if not asked for.
+    """
+
+    pixel: Tensor
+    region: Tensor
+    scores: Tensor | None
+
+
 class ImageVisitor:
     """Visits one image after the other, in reused memory.
 
@@ -103,6 +117,7 @@ class ImageVisitor:
         dtype: float32 or float64, of the gradient and of all work at full resolution.
         region_dtype: float64 or float32, of all work on regions and of sums.
         device: of the logits.
+        with_scores: whether to find region scores as well.
     """
 
     def __init__(
@@ -115,6 +130,7 @@ class ImageVisitor:
         dtype: torch.dtype,
         region_dtype: torch.dtype,
         device: torch.device,
+        with_scores: bool = False,
     ) -> None:
         self.channels, height, width = shape
         self.ignore_index = ignore_index
@@ -127,7 +143,7 @@ class ImageVisitor:
         self.region_term = None
         if settings.loss_lambda < 1:
             self.region_term = RegionTerm(
-                settings, (height, width), self.block, region_dtype, device
+                settings, (height, width), self.block, region_dtype, device, with_scores
             )
 
     def empty_gradient(self, logits: Tensor) -> Tensor:
@@ -151,7 +167,7 @@ class ImageVisitor:
             )
             for image in range(len(logits))
         ]
-        return torch.stack([pixel + region for pixel, region in terms]).sum().to(self.dtype)
+        return torch.stack([pixel + region for pixel, region, _ in terms]).sum().to(self.dtype)
 
     def visit(
         self,
@@ -159,17 +175,17 @@ class ImageVisitor:
         labels: Tensor,
         pixel_weight: Tensor | None = None,
         gradient: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> ImageTerms:
         """Compute an image's shares of both terms, and write their gradient.
 
         Args:
             logits: ``C x H x W``.
             labels: ``H x W``, integer.
             pixel_weight: ``H x W``.
-            gradient: ``C x H x W``, of ``dtype``; written if given.
+            gradient: ``C x H x W``, of ``dtype``; written if given, the logits themselves perhaps.
 
         Returns:
-            The shares of the pixel-wise and of the region term, scalars of ``region_dtype``.
+            The image's shares of both terms, of ``region_dtype``.
         """
         valid = labels != self.ignore_index
         channel = labels.long() - (1 if self.channels == 1 else 0)
@@ -179,7 +195,10 @@ class ImageVisitor:
         if pixel_weight is not None:
             scale = scale * pixel_weight
 
+        one = has_channel.to(self.dtype)
+        of_label = logits.gather(0, channel[None])[0].to(self.dtype) * one
         entropy = _CrossEntropy(self.scratch)
+        scores = []
         bounds = torch.zeros_like(self.region_scale)
         if self.region_term is not None:
             truth = self.region_term.read(channel, has_channel, valid, self.channels)
@@ -192,18 +211,17 @@ class ImageVisitor:
             region_gradient = None
             if self.region_term is not None and any(truth.present[block]):
                 probability.mul_(valid)
-                total, region_gradient = self.region_term.visit(probability, truth, block)
-                region_gradient.mul_(self.region_scale)
-                bounds = bounds + total
+                solution = self.region_term.visit(probability, truth, block)
+                region_gradient = solution.gradients.mul_(self.region_scale)
+                bounds = bounds + solution.bounds.sum()
+                scores.append(solution.scores)
             if gradient is not None:
                 _write_gradient(gradient[block], probability, scale, region_gradient)
 
-        one = has_channel.to(self.dtype)
         if gradient is not None:
             gradient.scatter_add_(0, channel[None], -(scale * one)[None])
-        of_label = logits.gather(0, channel[None])[0].to(self.dtype) * one
         pixel_term = ((entropy.total() - of_label) * scale).sum(dtype=bounds.dtype)
-        return pixel_term, self.region_scale * bounds
+        return ImageTerms(pixel_term, self.region_scale * bounds, _join(scores))
 
 
 def _maps_in_block(
@@ -250,6 +268,11 @@ class _CrossEntropy:
         self.positive -= self.product.log_()
         self.product.fill_(1)
         self.factors = 0
+
+
+def _join(scores: list[Tensor | None]) -> Tensor | None:
+    found = [some for some in scores if some is not None]
+    return torch.cat(found) if found else None
 
 
 def _write_gradient(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmseg_rmi.functional.closed_form import RegionSolver
+from mmseg_rmi.functional.closed_form import RegionSolution, RegionSolver
 from mmseg_rmi.functional.downsampling import downsample
 from mmseg_rmi.functional.pooling import Pooling
 from mmseg_rmi.functional.regions import regions_without_ignored
@@ -42,6 +42,7 @@ class RegionTerm:
         block: the largest number of maps in a block.
         dtype: float64 or float32, of all work after the down-sampling.
         device: of the maps.
+        with_scores: whether to find scores as well.
     """
 
     def __init__(
@@ -51,13 +52,16 @@ class RegionTerm:
         block: int,
         dtype: torch.dtype,
         device: torch.device,
+        with_scores: bool = False,
     ) -> None:
         self.settings = settings
         self.dtype = dtype
         # The one switch by which data shape the work: on where the host reads labels for free.
         self.skips_absent_classes = device.type == 'cpu'
         self.pooling = Pooling(settings.downsample, settings.downsample_factor, size)
-        self.solver = RegionSolver(settings, self.pooling.pooled_size, block, dtype, device)
+        self.solver = RegionSolver(
+            settings, self.pooling.pooled_size, block, dtype, device, with_scores
+        )
 
     def read(
         self, channel: Tensor, has_channel: Tensor, valid: Tensor, classes: int
@@ -84,8 +88,8 @@ class RegionTerm:
             present = maps.flatten(1).any(dim=1).tolist()
         return TrueRegions(maps, present, kept, floor * enough.to(self.dtype))
 
-    def visit(self, probability: Tensor, truth: TrueRegions, block: slice) -> tuple[Tensor, Tensor]:
-        """Bounds of the classes of a block, at least one of them present.
+    def visit(self, probability: Tensor, truth: TrueRegions, block: slice) -> RegionSolution:
+        """Solve for the classes of a block, at least one of them present.
 
         Args:
             probability: ``k x H x W``, 0 where ignored.
@@ -93,21 +97,23 @@ class RegionTerm:
             block: the classes of the maps.
 
         Returns:
-            The sum of ``-I_l - 1/2 log xi`` over the block, and its gradient by the probabilities,
+            Bounds and scores of the classes present, and the gradients by the probabilities of all,
             ``k x H x W``.
         """
         maps, present = truth.maps[block], truth.present[block]
         if all(present):
             return self._visit_present(probability, maps, truth.kept)
         places = torch.tensor([place for place, here in enumerate(present) if here])
-        total, some = self._visit_present(probability[places], maps[places], truth.kept)
-        return total, torch.zeros_like(probability).index_copy_(0, places, some)
+        solution = self._visit_present(probability[places], maps[places], truth.kept)
+        gradients = torch.zeros_like(probability).index_copy_(0, places, solution.gradients)
+        return solution._replace(gradients=gradients)
 
     def _visit_present(
         self, probability: Tensor, truth: Tensor, kept: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> RegionSolution:
         pooled, indices = self.pooling.forward(probability)
-        bounds, gradient = self.solver(pooled, truth, kept)
+        bounds, gradients, scores = self.solver(pooled, truth, kept)
         if self.settings.nonnegative:
             bounds = bounds.clamp(min=0)  # below 0 by rounding alone
-        return bounds.sum(), self.pooling.adjoint(gradient.to(probability.dtype), indices)
+        gradients = self.pooling.adjoint(gradients.to(probability.dtype), indices)
+        return RegionSolution(bounds, gradients, scores)

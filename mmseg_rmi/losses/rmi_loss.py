@@ -8,7 +8,12 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_rmi.functional import RMISettings, one_pass_objective
+from mmseg_rmi.functional import (
+    RMISettings,
+    StreamedTerms,
+    one_pass_objective,
+    streamed_objective,
+)
 from mmseg_rmi.losses.finiteness import spoil_gradient_if_not_finite
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import check_inputs, check_loss_constants, check_region_fits
@@ -114,6 +119,46 @@ class RMILoss(nn.Module):
                 normalizers=global_normalizers(labels, ignore_index),
             )
         return spoil_gradient_if_not_finite(self.loss_weight * loss)
+
+    def stream(
+        self, logits: Tensor, labels: Tensor, *, ignore_index: int = 255, align_corners: bool
+    ) -> StreamedTerms:
+        """Compute the loss of logits that are still to be up-sampled, image by image.
+
+        Args:
+            logits: ``B x C x H' x W'``, as in :meth:`forward`.
+            labels: ``B x H x W``, as in :meth:`forward`.
+            ignore_index: label of pixels that do not count.
+            align_corners: how logits are up-sampled, see ``torch.nn.functional.interpolate``.
+
+        Returns:
+            ``total``, which equals the loss of the up-sampled logits, and what was found on the
+            way: the ``region`` term in it, the mean region ``score``, the ``correct`` pixels.
+
+        Raises:
+            ValueError: as :meth:`forward`.
+            TypeError: as :meth:`forward`.
+        """
+        up_sampled = logits
+        if logits.dim() == 4 and labels.dim() == 3:
+            up_sampled = logits[..., :1, :1].expand(-1, -1, *labels.shape[1:])  # for its shape only
+        check_inputs(up_sampled, labels, None, ignore_index)
+        labels = labels.long()
+        if self.settings.loss_lambda < 1:
+            check_region_fits(up_sampled, self.settings)
+        with torch.autocast(logits.device.type, enabled=False):
+            terms = streamed_objective(
+                logits,
+                labels,
+                self.settings,
+                align_corners=align_corners,
+                ignore_index=ignore_index,
+                normalizers=global_normalizers(labels, ignore_index),
+            )
+        return terms._replace(
+            total=spoil_gradient_if_not_finite(self.loss_weight * terms.total),
+            region=self.loss_weight * terms.region,
+        )
 
     @property
     def loss_name(self) -> str:

@@ -1,0 +1,151 @@
+"""The objective from logits of low resolution, without ever holding a batch of full resolution.
+
+Given the normalisers, Eq. 16 is a sum over images. So each image in turn is up-sampled and visited,
+its gradient brought back through the up-sampling, and everything of full resolution dropped.
+
+Shapes: ``B`` images, ``C`` classes, ``H x W`` labels, ``H' x W'`` logits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from mmseg_rmi.functional.objective import Normalizers, batch_normalizers, default_region_dtype
+from mmseg_rmi.functional.one_pass import ImageVisitor
+from mmseg_rmi.functional.settings import RMISettings
+
+
+class StreamedTerms(NamedTuple):
+    """What one stream of a batch yields, all scalars.
+
+    Attributes:
+        total: both terms; the only one to differentiate.
+        region: the region term's share of it.
+        score: mean of the region scores of the images' classes, in [0, 1]; 0 where there is none.
+        correct: number of valid pixels whose greatest logit is their label's (for one channel:
+            whose logit is positive if and only if their label is 1).
+    """
+
+    total: Tensor
+    region: Tensor
+    score: Tensor
+    correct: Tensor
+
+
+def streamed_objective(
+    logits: Tensor,
+    labels: Tensor,
+    settings: RMISettings | None = None,
+    *,
+    align_corners: bool = False,
+    ignore_index: int = 255,
+    normalizers: Normalizers | None = None,
+    region_dtype: torch.dtype | None = None,
+) -> StreamedTerms:
+    """:func:`mmseg_rmi.functional.rmi_objective` of bilinearly up-sampled logits, image by image.
+
+    Args:
+        logits: ``B x C x H' x W'``, floating point.
+        labels: ``B x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1) or ``ignore_index``.
+        settings: the constants of the objective.
+        align_corners: how logits are up-sampled, see :func:`torch.nn.functional.interpolate`.
+        ignore_index: label of pixels that do not count.
+        normalizers: divisors of the two sums; those of this batch by default.
+        region_dtype: precision of the region term.
+
+    Raises:
+        RuntimeError: when a second derivative is asked for.
+
+    Example:
+        >>> logits = torch.randn(2, 3, 8, 8, requires_grad=True)
+        >>> terms = streamed_objective(logits, torch.randint(3, (2, 32, 32)))
+        >>> terms.total.backward()
+        >>> logits.grad.shape
+        torch.Size([2, 3, 8, 8])
+    """
+    visitor = ImageVisitor(
+        torch.Size([logits.shape[1], *labels.shape[1:]]),
+        settings or RMISettings(),
+        normalizers or batch_normalizers(labels, ignore_index),
+        ignore_index=ignore_index,
+        dtype=torch.float64 if logits.dtype == torch.float64 else torch.float32,
+        region_dtype=region_dtype or default_region_dtype(logits.device),
+        device=logits.device,
+        with_scores=True,
+    )
+    stream = _Stream(visitor, align_corners)
+    if torch.is_grad_enabled() and logits.requires_grad:
+        return StreamedTerms(*_Streamed.apply(logits, labels, stream))
+    return stream.run(logits, labels)
+
+
+class _Stream:
+    """Visits images of low resolution one after the other."""
+
+    def __init__(self, visitor: ImageVisitor, align_corners: bool) -> None:
+        self.visitor = visitor
+        self.align_corners = align_corners
+
+    def run(self, logits: Tensor, labels: Tensor, gradient: Tensor | None = None) -> StreamedTerms:
+        """Sum over the images; the gradient by the logits is written if given."""
+        pixel, region, correct, scores = [], [], [], []
+        for image, label in enumerate(labels):
+            full = F.interpolate(
+                logits[image : image + 1],
+                size=label.shape,
+                mode='bilinear',
+                align_corners=self.align_corners,
+            )[0].to(self.visitor.dtype)
+            correct.append(self._count_correct(full, label))
+            terms = self.visitor.visit(full, label, gradient=None if gradient is None else full)
+            pixel.append(terms.pixel)
+            region.append(terms.region)
+            if terms.scores is not None:
+                scores.append(terms.scores)
+            if gradient is not None:
+                gradient[image] = self._to_low_resolution(full, logits.shape)
+        region_term = torch.stack(region).sum()
+        return StreamedTerms(
+            (torch.stack(pixel).sum() + region_term).to(self.visitor.dtype),
+            region_term.to(self.visitor.dtype),
+            torch.cat(scores).nanmean().nan_to_num() if scores else torch.zeros_like(region_term),
+            torch.stack(correct).sum(),
+        )
+
+    def _count_correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        prediction = (logits[0] > 0).long() if len(logits) == 1 else logits.argmax(dim=0)
+        return ((prediction == labels) & (labels != self.visitor.ignore_index)).sum()
+
+    def _to_low_resolution(self, gradient: Tensor, shape: torch.Size) -> Tensor:
+        """Adjoint of the up-sampling of an image."""
+        return torch.ops.aten.upsample_bilinear2d_backward(
+            gradient[None], list(gradient.shape[1:]), [1, *shape[1:]], self.align_corners
+        )[0]
+
+
+class _Streamed(torch.autograd.Function):
+    """Makes the gradient with the value, for the first backward pass; another makes it anew."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, stream: _Stream) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(logits, labels)
+        ctx.stream = stream
+        ctx.gradient = stream.visitor.empty_gradient(logits)
+        total, *others = stream.run(logits, labels, ctx.gradient)
+        ctx.mark_non_differentiable(*others)
+        return total, *others
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+        logits, labels = ctx.saved_tensors
+        gradient, ctx.gradient = ctx.gradient, None
+        if gradient is None:
+            gradient = ctx.stream.visitor.empty_gradient(logits)
+            ctx.stream.run(logits, labels, gradient)
+        return gradient.mul_(scale).to(logits.dtype), None, None
