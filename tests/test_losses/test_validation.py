@@ -1,11 +1,13 @@
 """Bad input is refused before any compute, with what was wrong, the value seen and what to do."""
 
+import contextlib
 import math
 import re
 
 import pytest
 import torch
 from batches import make_batch
+from tolerances import assert_close
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mmseg_rmi.functional import pooled_side
@@ -247,21 +249,35 @@ def test_class_weight_needs_one_value_per_class(class_weight):
         SigmoidCrossEntropyLoss(class_weight=class_weight)(logits, labels)
 
 
-def cuda_batch():
-    """Tensors that say they are on a GPU and raise when the host would wait for their values."""
-    logits = torch.zeros(2, 3, 32, 32, device='cuda', dtype=torch.float16, requires_grad=True)
-    return logits, torch.zeros(2, 32, 32, device='cuda', dtype=torch.long)
+@pytest.mark.skipif(torch.version.cuda is None, reason='a CPU build of torch knows no CUDA tensors')
+@every_loss
+@pytest.mark.parametrize('weighted', [False, True])
+@pytest.mark.parametrize('training', [False, True])
+def test_host_never_waits_for_the_gpu(loss, training, weighted):
+    """Fake tensors say that they are on a GPU, and raise when the host asks for their values."""
+    with FakeTensorMode():
+        logits = torch.zeros(2, 3, 32, 32, device='cuda', dtype=torch.half, requires_grad=training)
+        labels = torch.zeros(2, 32, 32, device='cuda', dtype=torch.long)
+        weight = torch.ones(2, 32, 32, device='cuda') if weighted else None
+        assert loss(logits, labels, weight=weight).device.type == 'cuda'
+        with pytest.raises(DataDependentOutputException):
+            bool((labels >= 0).all())
 
 
 @every_loss
 @pytest.mark.parametrize('weighted', [False, True])
-def test_host_never_waits_for_the_gpu(loss, weighted):
-    with FakeTensorMode():
-        logits, labels = cuda_batch()
-        weight = torch.ones(labels.shape, device='cuda') if weighted else None
-        assert loss(logits, labels, weight=weight).device.type == 'cuda'
-        with pytest.raises(DataDependentOutputException):  # such a wait would have been noticed
-            bool((labels >= 0).all())
+def test_host_never_waits_for_values_forward_or_backward(loss, weighted, monkeypatch):
+    """Meta tensors, which have no values at all, take the way of a GPU's."""
+    monkeypatch.setattr(torch.Tensor, 'is_cuda', property(lambda self: True))
+    no_autocast = contextlib.nullcontext()  # meta tensors have none
+    monkeypatch.setattr(torch, 'autocast', lambda *args, **kwargs: no_autocast)
+    logits = torch.zeros(2, 3, 32, 32, device='meta', dtype=torch.half, requires_grad=True)
+    labels = torch.zeros(2, 32, 32, device='meta', dtype=torch.long)
+    weight = torch.ones(2, 32, 32, device='meta') if weighted else None
+    loss(logits, labels, weight=weight).backward()
+    assert logits.grad.dtype == torch.half
+    with pytest.raises(RuntimeError, match='meta'):
+        bool((labels >= 0).all())
 
 
 @every_loss
