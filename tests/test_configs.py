@@ -484,6 +484,14 @@ def test_evaluation_sees_whole_images_in_their_own_size(name, picture):
     assert sample['data_samples'].gt_sem_seg.shape == (360, 480)
 
 
+@pytest.mark.parametrize(('name', 'scales'), [(VOC, 6), (CAMVID, 3)])
+def test_test_time_augmentation_flips_every_scale(name, scales, picture):
+    views = Compose(config(name).tta_pipeline)(copy.deepcopy(picture))['inputs']
+    widths = [view.shape[2] for view in views]
+    assert len(set(widths)) == scales
+    assert all(widths.count(width) == 2 for width in widths)
+
+
 # Running
 
 
