@@ -8,7 +8,7 @@ import functools
 import torch
 from torch import Tensor
 
-from mmseg_rmi.functional import RMISettings, rmi_objective
+from mmseg_rmi.functional import RMISettings, one_pass_objective, rmi_objective
 from mmseg_rmi.losses import RMILoss
 
 
@@ -16,10 +16,16 @@ def registered(logits: Tensor, labels: Tensor, weight=None, ignore_index=255, **
     return RMILoss(**settings)(logits, labels, weight=weight, ignore_index=ignore_index)
 
 
-def reference(
-    logits: Tensor, labels: Tensor, weight=None, ignore_index=255, region_dtype=None, **settings
+def functional(
+    objective,
+    region_dtype,
+    logits: Tensor,
+    labels: Tensor,
+    weight=None,
+    ignore_index=255,
+    **settings,
 ) -> Tensor:
-    return rmi_objective(
+    return objective(
         logits,
         labels,
         RMISettings(**settings),
@@ -31,9 +37,15 @@ def reference(
 
 OBJECTIVES = {
     'registered': registered,
-    'reference-float64': functools.partial(reference, region_dtype=torch.float64),
-    'reference-float32': functools.partial(reference, region_dtype=torch.float32),
+    'one-pass-float32': functools.partial(functional, one_pass_objective, torch.float32),
+    'reference-float64': functools.partial(functional, rmi_objective, torch.float64),
+    'reference-float32': functools.partial(functional, rmi_objective, torch.float32),
 }
+
+
+def precision_of(name: str) -> torch.dtype:
+    """Type that an objective of float64 logits rounds to on its way."""
+    return torch.float32 if name.endswith('float32') else torch.float64
 
 
 def value_and_gradient(objective, logits: Tensor, labels: Tensor, **settings):

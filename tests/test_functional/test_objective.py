@@ -1,4 +1,4 @@
-"""The reference objective against the authors' released code and the NumPy oracle."""
+"""The objective against the authors' released code and the NumPy oracle."""
 
 import functools
 import json
@@ -10,7 +10,7 @@ import torch
 from batches import make_batch
 from hypothesis import given
 from hypothesis import strategies as st
-from objectives import OBJECTIVES, reference, value_and_gradient
+from objectives import OBJECTIVES, precision_of, value_and_gradient
 from tolerances import assert_close
 
 from mmseg_rmi.functional import (
@@ -24,7 +24,7 @@ from mmseg_rmi.functional import (
 )
 
 float64, float32 = OBJECTIVES['reference-float64'], OBJECTIVES['reference-float32']
-region_dtypes = pytest.mark.parametrize('region_dtype', [torch.float64, torch.float32])
+every_objective = pytest.mark.parametrize('objective', OBJECTIVES.values(), ids=OBJECTIVES)
 
 
 @pytest.mark.parametrize('downsample_factor', range(1, 7))
@@ -53,10 +53,8 @@ def test_float32_regions_equal_the_oracle(region_size, downsample):
 @pytest.mark.parametrize('covariance', ['sum', 'mean'])
 @pytest.mark.parametrize('ridge', [1.0, 5e-4, 1e-6])
 @pytest.mark.parametrize('loss_lambda', [0, 0.25, 0.5, 1])
-@region_dtypes
-def test_constants_equal_the_oracle(
-    region_dtype, loss_lambda, ridge, covariance, ignored, nonnegative
-):
+@pytest.mark.parametrize('name', OBJECTIVES)
+def test_constants_equal_the_oracle(name, loss_lambda, ridge, covariance, ignored, nonnegative):
     settings = dict(
         region_size=2,
         downsample_factor=3,
@@ -68,9 +66,7 @@ def test_constants_equal_the_oracle(
     )
     logits, labels = make_batch()
     expected = oracle.objective(logits, labels, **settings)
-    assert_close(
-        reference(logits, labels, region_dtype=region_dtype, **settings), expected, region_dtype
-    )
+    assert_close(OBJECTIVES[name](logits, labels, **settings), expected, precision_of(name))
 
 
 @given(data=st.data())
@@ -184,28 +180,22 @@ def released(request, data_root):
     return case, logits, labels, settings, gradient
 
 
-@region_dtypes
-def test_value_and_gradient_are_those_of_the_released_code(released, region_dtype):
+@every_objective
+def test_value_and_gradient_are_those_of_the_released_code(released, objective):
     case, logits, labels, settings, expected = released
     loss, gradient = value_and_gradient(
-        functools.partial(reference, region_dtype=region_dtype),
-        logits,
-        labels,
-        loss_lambda=case['loss_lambda'],
-        **settings,
+        objective, logits, labels, loss_lambda=case['loss_lambda'], **settings
     )
     assert float(loss) == pytest.approx(case['total'], abs=1e-5)
     assert (gradient - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-@region_dtypes
-def test_both_terms_are_those_of_the_released_code(released, region_dtype):
+@every_objective
+@pytest.mark.parametrize(('loss_lambda', 'term'), [(0, 'rmi'), (1, 'bce')])
+def test_both_terms_are_those_of_the_released_code(released, objective, loss_lambda, term):
     case, logits, labels, settings, _ = released
-    for loss_lambda, name in [(0, 'rmi'), (1, 'bce')]:
-        value = reference(
-            logits, labels, region_dtype=region_dtype, loss_lambda=loss_lambda, **settings
-        )
-        assert float(value) == pytest.approx(case[name], abs=1e-5)
+    value = objective(logits, labels, loss_lambda=loss_lambda, **settings)
+    assert float(value) == pytest.approx(case[term], abs=1e-5)
 
 
 def test_oracle_agrees_with_the_released_code(released):

@@ -1,11 +1,13 @@
 """What the objective must not depend on, and what must not depend on it."""
 
+import functools
+
 import pytest
 import torch
 from batches import make_batch, sharp_logits
 from hypothesis import given
 from hypothesis import strategies as st
-from objectives import OBJECTIVES, value_and_gradient
+from objectives import OBJECTIVES, precision_of, value_and_gradient
 from tolerances import assert_close
 
 from mmseg_rmi.functional import RMISettings, batch_normalizers
@@ -21,17 +23,19 @@ SETTINGS = {
 
 
 @pytest.fixture(params=OBJECTIVES)
-def objective(request):
-    return OBJECTIVES[request.param]
+def objective_name(request):
+    return request.param
 
 
 @pytest.fixture
-def close(request):
+def objective(objective_name):
+    return OBJECTIVES[objective_name]
+
+
+@pytest.fixture
+def close(objective_name):
     """Comparison of values that differ by roundings of the region stage."""
-    low = 'float32' in request.node.name
-    return lambda actual, expected: assert_close(
-        actual, expected, torch.float32 if low else torch.float64, scale=10
-    )
+    return functools.partial(assert_close, dtype=precision_of(objective_name), scale=10)
 
 
 @pytest.fixture(params=SETTINGS)
