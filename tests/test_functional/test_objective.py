@@ -151,13 +151,13 @@ def test_gradient_equals_finite_differences_of_the_oracle(classes, name):
 
 
 @pytest.mark.parametrize('name', GRADIENT_SETTINGS)
-def test_gradcheck_with_ignored_pixels(name):
-    logits, labels = make_batch(images=2, classes=2, height=9, width=9)
-    settings = RMISettings(**{**GRADIENT_SETTINGS[name], 'region_size': 2})
-    weight = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1))
-    function = functools.partial(
-        rmi_objective, labels=labels, settings=settings, pixel_weight=weight.double()
-    )
+@pytest.mark.parametrize('classes', [1, 2])
+@pytest.mark.parametrize('objective', [OBJECTIVES['registered'], float64], ids=['rmi', 'reference'])
+def test_gradcheck_with_ignored_pixels(objective, classes, name):
+    logits, labels = make_batch(images=2, classes=classes, height=9, width=9)
+    weight = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1)).double()
+    settings = {**GRADIENT_SETTINGS[name], 'region_size': 2}
+    function = functools.partial(objective, labels=labels, weight=weight, **settings)
     assert torch.autograd.gradcheck(function, logits.requires_grad_(), fast_mode=True)
 
 

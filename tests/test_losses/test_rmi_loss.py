@@ -125,11 +125,41 @@ def test_incoming_gradient_multiplies_the_gradient():
     assert_close(thrice, 3 * once)
 
 
-def test_logits_without_gradient_give_the_same_value():
+def test_backward_may_run_twice():
+    logits, labels = make_batch()
+    logits.requires_grad_()
+    loss = registered(logits, labels)
+    loss.backward(retain_graph=True)
+    once = logits.grad.clone()
+    loss.backward()
+    assert_close(logits.grad, 2 * once)
+
+
+@pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode])
+def test_value_without_gradient_is_the_same(mode):
     logits, labels = make_batch()
     with_gradient = registered(logits.clone().requires_grad_(), labels)
-    with torch.no_grad():
+    with mode():
         assert_close(registered(logits, labels), with_gradient)
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    ('classes', 'side'),
+    [(130, 24), (5, 256), (3, 520)],
+    ids=[
+        'more-classes-than-one-product-holds',
+        'several-classes-in-a-block',
+        'one-class-in-a-block',
+    ],
+)
+def test_work_in_blocks_changes_nothing(classes, side, dtype):
+    logits, labels = make_batch(images=1, classes=classes, height=side, width=side)
+    weight = torch.rand(labels.shape, generator=torch.Generator().manual_seed(0))
+    expected = value_and_gradient(float64, logits.to(dtype), labels, weight=weight)
+    measured = value_and_gradient(registered, logits.to(dtype), labels, weight=weight)
+    for actual, each in zip(measured, expected, strict=True):
+        assert_close(actual, each, scale=10)
 
 
 def test_inputs_are_left_as_they_were():
