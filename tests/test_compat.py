@@ -52,7 +52,7 @@ def build_runner(work_dir: Path, max_iters: int, resume: bool = False) -> Runner
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)),
         param_scheduler=dict(type='PolyLR', by_epoch=False, end=6),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=3)),
-        default_scope='mmengine',
+        default_scope='mmseg',
         experiment_name=f'{work_dir.name}_{max_iters}_{resume}',
         resume=resume,
     )
