@@ -35,7 +35,7 @@ class CheckInvalidLossHook(Hook):
         if not self.every_n_train_iters(runner, self.interval):
             return
         losses = {name: value for name, value in outputs.items() if 'loss' in name}
-        invalid = {name: float(value) for name, value in losses.items() if not value.isfinite()}
+        invalid = {name: value.item() for name, value in losses.items() if not value.isfinite()}
         if invalid:
             found = ', '.join(f'{name} = {value}' for name, value in invalid.items())
             raise FloatingPointError(
