@@ -115,19 +115,18 @@ def _join_gloo_group(cfg: Config) -> None:
     """Start the process group; mmengine's own start selects a CUDA device whatever the backend."""
     for name, source in RANK_VARIABLES[cfg.launcher].items():
         os.environ[name] = os.environ[source]
+    if int(os.environ.get('SLURM_NNODES', 1)) > 1 and 'MASTER_ADDR' not in os.environ:
+        raise ValueError('on several nodes without GPUs, set MASTER_ADDR to the name of the first')
     os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     os.environ.setdefault('MASTER_PORT', '29500')
-    settings = cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})
-    settings['backend'] = 'gloo'
-    torch.distributed.init_process_group(
-        'gloo', timeout=timedelta(seconds=settings.get('timeout', 1800))
-    )
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    timeout = timedelta(seconds=cfg.env_cfg.dist_cfg.get('timeout', 1800))
+    torch.distributed.init_process_group('gloo', timeout=timeout)
     # DistributedDataParallel takes no device ids for a model in main memory.
-    wrapper = cfg.setdefault('model_wrapper_cfg', {}) or {}
     cfg.model_wrapper_cfg = {
         'type': 'MMDistributedDataParallel',
         'broadcast_buffers': False,
         'find_unused_parameters': cfg.get('find_unused_parameters', False),
-        **wrapper,
+        **(cfg.get('model_wrapper_cfg') or {}),
         'device_ids': None,
     }

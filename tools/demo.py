@@ -40,7 +40,7 @@ SHORT_OPTIONS = (
 )
 
 # Rough shares of the time, on which the estimate of the time left in all rests.
-SHARES = {'CE train': 0.37, 'CE test': 0.06, 'RMI train': 0.51, 'RMI test': 0.06}
+SHARES = {'CE train': 0.41, 'CE test': 0.06, 'RMI train': 0.47, 'RMI test': 0.06}
 
 LOG_LINE = re.compile(r'Iter\((?:train|test)\) \[ *(\d+)/(\d+)\]')
 LOG_FIELDS = re.compile(r'(?:eta|loss): (?:\d+ days?, )?\S+')

@@ -25,7 +25,7 @@ val_dataloader = dict(num_workers=2, dataset=dict(data_root=data_root, ann_file=
 test_dataloader = val_dataloader
 
 # Adam's steps do not depend on the scale of the loss: one learning rate is fair to every loss.
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01))
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=5e-3, weight_decay=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
     dict(type='PolyLR', power=0.9, begin=50, end=max_iters, by_epoch=False),

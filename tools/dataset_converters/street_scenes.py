@@ -231,8 +231,8 @@ def draw_pole(canvas: Canvas, x: float, z: float) -> None:
     scale = canvas.scale(z)
     kind = rng.choice(['lamp', 'sign', 'bare'], p=[0.4, 0.4, 0.2])
     height = rng.uniform(5.5, 8) if kind == 'lamp' else rng.uniform(2.4, 3.4)
-    width = rng.uniform(0.12, 0.2)
-    colour = np.full(3, rng.choice([0.22, 0.4, 0.6]) * rng.uniform(0.8, 1.2))
+    width = rng.uniform(0.13, 0.22)
+    colour = np.full(3, rng.choice([0.12, 0.3, 0.7]) * rng.uniform(0.8, 1.2))
     top = canvas.project(x, height, z)
     strokes = [(canvas.project(x, 0, z), top, width * scale)]
     if kind == 'lamp':

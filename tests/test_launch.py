@@ -1,0 +1,148 @@
+import argparse
+import os
+from types import SimpleNamespace
+
+import pytest
+from mmengine.config import Config
+
+from mmseg_rmi import launch
+
+CONFIG = """
+model = dict(
+    type='EncoderDecoder',
+    backbone=dict(norm_cfg=dict(type='SyncBN', requires_grad=True)),
+    heads=[dict(norm_cfg=dict(type='MMSyncBN')), dict(norm_cfg=dict(type='GN'))],
+)
+launcher = 'none'
+"""
+
+
+@pytest.fixture
+def cfg() -> Config:
+    return Config.fromstring(CONFIG, '.py')
+
+
+@pytest.fixture
+def started_groups(monkeypatch) -> list[str]:
+    """Backends of the process groups that were started, none of them really."""
+    backends: list[str] = []
+    monkeypatch.setattr(
+        launch.torch.distributed,
+        'init_process_group',
+        lambda backend, timeout: backends.append(backend),
+    )
+    for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.setenv(name, '')  # so that the test's end restores it
+        monkeypatch.delenv(name)
+    return backends
+
+
+def arguments(tmp_path, *line: str) -> argparse.Namespace:
+    (tmp_path / 'my_config.py').write_text(CONFIG)
+    parser = argparse.ArgumentParser()
+    parser.add_argument('config')
+    launch.add_common_arguments(parser)
+    return parser.parse_args([str(tmp_path / 'my_config.py'), *line])
+
+
+def test_the_work_dir_is_named_after_the_config(tmp_path):
+    assert launch.read_config(arguments(tmp_path)).work_dir == 'work_dirs/my_config'
+
+
+@pytest.mark.parametrize(
+    ('line', 'work_dir'),
+    [
+        (['--cfg-options', 'work_dir=a'], 'a'),
+        (['--work-dir', 'b'], 'b'),
+        (['--work-dir', 'b', '--cfg-options', 'work_dir=a'], 'b'),
+    ],
+)
+def test_the_command_line_decides_on_the_work_dir(tmp_path, line, work_dir):
+    assert launch.read_config(arguments(tmp_path, *line)).work_dir == work_dir
+
+
+def test_options_override_the_config(tmp_path):
+    cfg = launch.read_config(
+        arguments(tmp_path, '--cfg-options', 'model.backbone.depth=18', 'model.size=(2,3)')
+    )
+    assert cfg.model.backbone.depth == 18
+    assert cfg.model.size == (2, 3)
+
+
+def test_without_a_gpu_plain_batch_normalisation_takes_the_place_of_synchronised(cfg):
+    cfg.sync_bn = 'torch'
+    notes = launch.fall_back_to_cpu(cfg)
+    assert cfg.model.backbone.norm_cfg == dict(type='BN', requires_grad=True)
+    assert [head.norm_cfg.type for head in cfg.model.heads] == ['BN', 'GN']
+    assert cfg.sync_bn is None
+    assert notes == ['No GPU: plain BN takes the place of SyncBN.', 'No GPU: sync_bn switched off.']
+
+
+def test_nothing_is_said_where_nothing_is_replaced():
+    cfg = Config.fromstring("model = dict(norm_cfg=dict(type='BN'))\nlauncher = 'none'", '.py')
+    before = cfg.to_dict()
+    assert launch.fall_back_to_cpu(cfg) == []
+    assert cfg.to_dict() == before
+
+
+def test_with_a_gpu_the_config_stays_as_it_is(cfg, monkeypatch):
+    built = []
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(launch.Runner, 'from_cfg', lambda cfg: built.append(cfg.to_dict()))
+    launch.build_runner(cfg)
+    assert built == [Config.fromstring(CONFIG, '.py').to_dict()]
+
+
+def test_what_was_replaced_goes_to_the_log(cfg, monkeypatch):
+    log: list[str] = []
+    runner = SimpleNamespace(logger=SimpleNamespace(info=log.append))
+    monkeypatch.setattr(launch.Runner, 'from_cfg', lambda cfg: runner)
+    launch.build_runner(cfg)
+    assert log == ['No GPU: plain BN takes the place of SyncBN.']
+
+
+def test_mixed_precision_without_a_gpu_is_refused(cfg):
+    cfg.optim_wrapper = dict(type='AmpOptimWrapper')
+    with pytest.raises(ValueError, match=r'needs a GPU and none was found: leave out --amp'):
+        launch.fall_back_to_cpu(cfg)
+
+
+def test_without_a_gpu_processes_talk_over_gloo(cfg, started_groups):
+    cfg.launcher = 'pytorch'
+    cfg.find_unused_parameters = True
+    notes = launch.fall_back_to_cpu(cfg)
+    assert started_groups == ['gloo']
+    assert cfg.env_cfg.dist_cfg.backend == 'gloo'
+    assert cfg.model_wrapper_cfg.device_ids is None
+    assert cfg.model_wrapper_cfg.find_unused_parameters is True
+    assert 'No GPU: distributed over gloo on CPUs.' in notes
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'names'),
+    [
+        ('slurm', ['SLURM_PROCID', 'SLURM_LOCALID', 'SLURM_NTASKS']),
+        (
+            'mpi',
+            [
+                'OMPI_COMM_WORLD_RANK',
+                'OMPI_COMM_WORLD_LOCAL_RANK',
+                'OMPI_COMM_WORLD_SIZE',
+            ],
+        ),
+    ],
+)
+def test_every_launcher_says_who_is_who(cfg, started_groups, monkeypatch, launcher, names):
+    for name, value in zip(names, ['3', '1', '4'], strict=True):
+        monkeypatch.setenv(name, value)
+    cfg.launcher = launcher
+    launch.fall_back_to_cpu(cfg)
+    assert [os.environ[name] for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE')] == ['3', '1', '4']
+
+
+def test_several_nodes_without_gpus_must_know_the_first(cfg, started_groups, monkeypatch):
+    for name, value in dict(PROCID='0', LOCALID='0', NTASKS='4', NNODES='2').items():
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    cfg.launcher = 'slurm'
+    with pytest.raises(ValueError, match='set MASTER_ADDR to the name of the first'):
+        launch.fall_back_to_cpu(cfg)
