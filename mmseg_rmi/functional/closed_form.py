@@ -40,6 +40,9 @@ LEAST_RIDGE_PER_POINT = 1e-9
 # Stands for the number of points where there is none, so that the factor has an inverse.
 LEAST_COUNT = 1e-20
 
+# A truth whose variance is a smaller part of its second moment than this varies by rounding alone.
+LEAST_VARIANCE = 1e-11
+
 
 class RegionSolution(NamedTuple):
     """What :class:`RegionSolver` finds of ``k`` maps.
@@ -62,14 +65,16 @@ class RegionSolver:
     Args:
         settings: the constants of the objective.
         size: ``(h, w)`` of the down-sampled maps.
-        block: the largest number of maps in one call.
+        maps: how many there are to solve for; ``block`` of them go into one call.
+        block_bytes: memory for the points of one call.
         dtype: float64, or float32, in which factors come from QR decompositions (see
             :func:`mmseg_rmi.functional.mutual_information.square_root_log_volume`).
         device: of the maps.
         with_scores: whether to find scores as well.
 
     Example:
-        >>> solver = RegionSolver(RMISettings(), (8, 8), 1, torch.float64, torch.device('cpu'))
+        >>> cpu = torch.device('cpu')
+        >>> solver = RegionSolver(RMISettings(), (8, 8), 1, 1 << 20, torch.float64, cpu)
         >>> truth = torch.eye(8)[None]
         >>> solution = solver(truth, truth)
         >>> solution.bounds.shape, solution.gradients.shape
@@ -80,20 +85,28 @@ class RegionSolver:
         self,
         settings: RMISettings,
         size: tuple[int, int],
-        block: int,
+        maps: int,
+        block_bytes: int,
         dtype: torch.dtype,
         device: torch.device,
         with_scores: bool = False,
     ) -> None:
         self.settings = settings
         self.with_scores = with_scores
-        self.rows, self.columns = (side - settings.region_size + 1 for side in size)
+        size_r, (self.height, width) = settings.region_size, size
+        self.rows, self.columns = self.height - size_r + 1, width - size_r + 1
         self.count = self.rows * self.columns
-        d = settings.dimension
-        self.points = torch.empty(
-            block, 1 + 2 * d, self.rows, self.columns, dtype=dtype, device=device
+        fitting = block_bytes // (2 * settings.dimension * self.count * dtype.itemsize)
+        self.block = max(1, min(maps, fitting))
+        self.shifted = torch.empty(
+            self.block, 1 + 2 * size_r, self.height, self.columns, dtype=dtype, device=device
         )
-        self.flow = torch.empty(block, d, self.count, dtype=dtype, device=device)
+        self.flow = torch.empty(
+            self.block, settings.dimension, self.count, dtype=dtype, device=device
+        )
+        self.order = _joint_order(size_r).to(device)
+        self.ridges = torch.full((1 + 2 * settings.dimension,), settings.ridge).to(device, dtype)
+        self.ridges[0] = LEAST_COUNT
         points = 1 if settings.covariance == 'mean' else self.count
         self.squares_moments = (
             dtype == torch.float64 and settings.ridge > LEAST_RIDGE_PER_POINT * points
@@ -114,70 +127,140 @@ class RegionSolver:
             count.
         """
         d = self.settings.dimension
-        points = self._joint_points(prediction, truth, kept)
-        count = points[:1, 0].sum(dim=-1).reshape(1, 1, 1)
+        shifted = self._shift_columns(prediction, truth)
+        moments = self._second_moments(shifted, kept)
+        count = moments[:1, :1, :1]
         scale = 1 / count.clamp(min=1) if self.settings.covariance == 'mean' else 1.0
 
-        factor = self._factorise(points, scale)
-        log_diagonal = factor.diagonal(dim1=-2, dim2=-1)[:, -d:].abs().log().sum(dim=-1)
+        if self.squares_moments:
+            log_diagonal, flow = self._solve_moments(moments, scale, shifted, kept)
+        else:
+            log_diagonal, flow = self._solve_points(scale, shifted, kept)
         bounds = log_diagonal / d - self.settings.floor
+        gradients = self._overlap_add(flow)
 
-        identity = torch.eye(1 + 2 * d, dtype=points.dtype, device=points.device)
+        enough = count.flatten() >= 2
+        scores = self._scores(moments, scale, log_diagonal) if self.with_scores else None
+        return RegionSolution(bounds * enough, gradients * enough[:, None, None], scores)
+
+    def _shift_columns(self, prediction: Tensor, truth: Tensor) -> Tensor:
+        """Ones, and both maps seen from each column of a region, ``k x (1 + 2R) x (h * columns)``.
+
+        All columns in one line, the maps seen from another row are slices of these.
+        """
+        shifted = self.shifted[: len(prediction)]
+        shifted[:, 0] = 1
+        size = self.settings.region_size
+        for j in range(size):
+            shifted[:, 1 + j] = prediction[:, :, j : j + self.columns]
+            shifted[:, 1 + size + j] = truth[:, :, j : j + self.columns]
+        return shifted.flatten(2)
+
+    def _rows(self, shifted: Tensor, first: int, number: int) -> Tensor:
+        return shifted[:, :, first * self.columns : (first + number) * self.columns]
+
+    def _second_moments(self, shifted: Tensor, kept: Tensor | None) -> Tensor:
+        """``X X^T``, ``k x (1 + 2d) x (1 + 2d)``.
+
+        The block of rows i and i + l of regions is that of rows i - 1 and i - 1 + l, but for the
+        row of the map that enters and the one that leaves.
+        """
+        size = self.settings.region_size
+        lines = shifted.shape[1]
+        joint = shifted.new_empty(len(shifted), size, lines, size, lines)
+        for lag in range(size):
+            for i in range(size - lag):
+                if kept is not None:
+                    left = self._rows(shifted, i, self.rows) * kept
+                    block = left @ self._rows(shifted, i + lag, self.rows).mT
+                elif i == 0:
+                    left = self._rows(shifted, 0, self.rows)
+                    block = left @ self._rows(shifted, lag, self.rows).mT
+                else:
+                    for row, sign in ((i - 1 + self.rows, 1), (i - 1, -1)):
+                        left = self._rows(shifted, row, 1)
+                        block = block + sign * left @ self._rows(shifted, row + lag, 1).mT
+                joint[:, i, :, i + lag] = block
+                joint[:, i + lag, :, i] = block.mT
+        return joint.flatten(3).flatten(1, 2)[:, self.order][:, :, self.order]
+
+    def _solve_moments(
+        self, moments: Tensor, scale: Tensor | float, shifted: Tensor, kept: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Logarithm of L_YY's diagonal, summed, and ``1/d T_P^T T X``, ``k x d x n``."""
+        d, size, lines = self.settings.dimension, self.settings.region_size, shifted.shape[1]
+        factor = torch.linalg.cholesky_ex(moments * scale + self.ridges.diag()).L
+        log_diagonal = factor.diagonal(dim1=-2, dim2=-1)[:, -d:].log().sum(dim=-1)
+
+        identity = torch.eye(1 + 2 * d, dtype=factor.dtype, device=factor.device)
         whitening = torch.linalg.solve_triangular(factor, identity, upper=False)[:, -d:]
         weights = whitening[:, :, 1 : 1 + d].mT @ whitening * (scale / d)
-        flow = torch.bmm(weights, points, out=self.flow[: len(points)])
+        by_row = weights.new_zeros(len(weights), d, size * lines)
+        by_row[:, :, self.order] = weights
+        flow = self.flow[: len(shifted)].zero_()
+        for i, row_weights in enumerate(by_row.split(lines, dim=2)):
+            flow.baddbmm_(row_weights, self._rows(shifted, i, self.rows))
+        return log_diagonal, flow if kept is None else flow.mul_(kept)
 
-        enough = (count >= 2).reshape(1)
-        gradients = self._overlap_add(flow, prediction.shape) * enough[:, None, None]
-        scores = self._scores(points, scale, log_diagonal) if self.with_scores else None
-        return RegionSolution(bounds * enough, gradients, scores)
+    def _solve_points(
+        self, scale: Tensor | float, shifted: Tensor, kept: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The same from QR decompositions of points, the roots of the ridges among them."""
+        d, size = self.settings.dimension, self.settings.region_size
+        points = torch.cat([self._rows(shifted, i, self.rows) for i in range(size)], dim=1)
+        points = points[:, self.order] * scale**0.5
+        if kept is not None:
+            points = points * kept
+        roots = self.ridges.sqrt().diag().expand(len(points), -1, -1)
+        regressors, residual = torch.cat([points, roots], dim=-1).split([1 + d, d], dim=1)
 
-    def _joint_points(self, prediction: Tensor, truth: Tensor, kept: Tensor | None) -> Tensor:
-        """X, ``k x (1 + 2d) x n``."""
-        points = self.points[: len(prediction)]
-        points[:, 0] = 1
+        orthogonal, factor = torch.linalg.qr(regressors.mT)
+        regression = torch.zeros_like(residual[:, :, : 1 + d])
+        for _ in range(2):  # a sharp map leaves so little that the first rounding must be corrected
+            correction = torch.linalg.solve_triangular(
+                factor, orthogonal.mT @ residual.mT, upper=True
+            ).mT
+            regression = regression + correction
+            residual = residual - correction @ regressors
+
+        factor = torch.linalg.qr(residual.mT).R
+        log_diagonal = factor.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
+        unexplained = residual[:, :, : self.count]
+        for triangle, upper in ((factor.mT, False), (factor, True)):
+            unexplained = torch.linalg.solve_triangular(triangle, unexplained, upper=upper)
+        return log_diagonal, regression[:, :, 1:].mT @ unexplained * (-(scale**0.5) / d)
+
+    def _overlap_add(self, flow: Tensor) -> Tensor:
+        """What the regions say of each pixel, ``k x d x n``, summed to ``k x h x w``."""
         size = self.settings.region_size
-        for start, maps in ((1, prediction), (1 + self.settings.dimension, truth)):
-            maps = maps.to(points.dtype)
-            for i in range(size):
-                for j in range(size):
-                    window = maps[:, i : i + self.rows, j : j + self.columns]
-                    points[:, start + i * size + j] = window
-        points = points.flatten(2)
-        return points if kept is None else points.mul_(kept)
+        by_column = flow.new_zeros(len(flow), size, self.height * self.columns)
+        for i, part in enumerate(flow.split(size, dim=1)):
+            self._rows(by_column, i, self.rows).add_(part)
+        total = flow.new_zeros(len(flow), self.height, self.columns + size - 1)
+        for j, column in enumerate(by_column.unflatten(2, (self.height, -1)).unbind(1)):
+            total[:, :, j : j + self.columns] += column
+        return total
 
-    def _factorise(self, points: Tensor, scale: Tensor | float) -> Tensor:
-        """L, ``k x (1 + 2d) x (1 + 2d)``, up to the signs of its columns."""
-        ridge = torch.full_like(points[0, :, 0], self.settings.ridge)
-        ridge[0] = LEAST_COUNT
-        if self.squares_moments:
-            moments = torch.bmm(points, points.mT) * scale + ridge.diag()
-            return torch.linalg.cholesky_ex(moments).L
-        diagonal = ridge.sqrt().diag().expand(len(points), -1, -1)
-        scaled = points * scale**0.5
-        joined = torch.cat([scaled, diagonal], dim=-1)
-        factor = torch.linalg.qr(joined.mT).R.mT
-        # A perfect map leaves so little that the rounding of the first factor must be corrected.
-        whitened = torch.linalg.solve_triangular(factor, joined, upper=False)
-        return factor @ torch.linalg.qr(whitened.mT).R.mT
-
-    def _scores(self, points: Tensor, scale: Tensor | float, log_diagonal: Tensor) -> Tensor:
+    def _scores(self, moments: Tensor, scale: Tensor | float, log_diagonal: Tensor) -> Tensor:
         """``V(0)`` and ``V(Y)`` of ``region_score`` from the eigenvalues of S_Y."""
-        ridge = self.settings.ridge
-        truth, ones = points[:, -self.settings.dimension :], points[:, :1]
-        mean = truth @ ones.mT / ones.sum(dim=-1, keepdim=True).clamp(min=1)
-        centred = truth - mean * ones
-        eigenvalues = torch.linalg.eigvalsh(centred @ centred.mT * scale).clamp(min=0) / ridge
+        d, ridge = self.settings.dimension, self.settings.ridge
+        sums = moments[:, :1, -d:]
+        covariance = moments[:, -d:, -d:] - sums.mT @ sums / moments[:, :1, :1].clamp(min=1)
+        eigenvalues = torch.linalg.eigvalsh(covariance * scale).clamp(min=0) / ridge
         unexplained = eigenvalues.log1p().sum(dim=-1)
         explicable = (2 * eigenvalues.log1p() - (2 * eigenvalues).log1p()).sum(dim=-1)
-        explained = unexplained - 2 * (log_diagonal - self.settings.dimension * self.settings.floor)
-        varies = centred.flatten(1).abs().amax(dim=1) > 0
+        explained = unexplained - 2 * (log_diagonal - d * self.settings.floor)
+        variance, moment = (
+            values.diagonal(dim1=-2, dim2=-1)[:, -d:].amax(dim=-1)
+            for values in (covariance, moments)
+        )
+        varies = variance > LEAST_VARIANCE * moment
         return (explained / explicable).clamp(0, 1).where(varies, torch.nan)
 
-    def _overlap_add(self, flow: Tensor, shape: torch.Size) -> Tensor:
-        """Sum what each region says of the pixels that it holds, ``k x h x w``."""
-        total = flow.new_zeros(shape)
-        for place, part in enumerate(flow.unflatten(-1, (self.rows, self.columns)).unbind(1)):
-            i, j = divmod(place, self.settings.region_size)
-            total[:, i : i + self.rows, j : j + self.columns] += part
-        return total
+
+def _joint_order(size: int) -> Tensor:
+    """Where the rows of X are among the lines of all rows of regions: ones, then P, then Y."""
+    lines = 1 + 2 * size
+    place = torch.arange(size)[:, None] * lines + torch.arange(size)
+    ones = torch.zeros(1, dtype=torch.long)
+    return torch.cat([ones, (1 + place).flatten(), (1 + size + place).flatten()])

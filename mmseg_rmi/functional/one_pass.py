@@ -16,11 +16,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmseg_rmi.functional.objective import Normalizers, batch_normalizers, default_region_dtype
-from mmseg_rmi.functional.region_term import RegionTerm
+from mmseg_rmi.functional.region_term import RegionTerm, TrueRegions
 from mmseg_rmi.functional.settings import RMISettings
 
-# Bytes of one block's working memory. A CPU's is a share of its cache; a GPU wants few large calls.
-BLOCK_BYTES = {'cpu': 4 << 20, 'cuda': 512 << 20}
+# Working memory for the maps, and for the points, of one block. A CPU's fits its cache, and is
+# allocated once a batch: fresh memory costs more than most of the work done in it. A GPU wants few
+# large calls.
+BLOCK_BYTES = {'cpu': (2 << 20, 8 << 20), 'cuda': (256 << 20, 512 << 20)}
 
 # Products of this many factors in [1/2, 1] are normal numbers in float32.
 LARGEST_PRODUCT = 60
@@ -137,13 +139,27 @@ class ImageVisitor:
         self.dtype = dtype
         self.pixel_scale = settings.loss_lambda / normalizers.pixels.to(region_dtype)
         self.region_scale = (1 - settings.loss_lambda) / normalizers.images.to(region_dtype)
-        self.block = _maps_in_block(settings, shape, dtype, device)
-        self.probability = torch.empty(self.block, height, width, dtype=dtype, device=device)
-        self.scratch = torch.empty_like(self.probability)
+        map_bytes, point_bytes = BLOCK_BYTES.get(device.type, BLOCK_BYTES['cuda'])
+        fitting = map_bytes // (2 * height * width * dtype.itemsize)
+        block = max(1, min(fitting, LARGEST_PRODUCT, self.channels))
+        self.blocks = [
+            slice(first, min(first + block, self.channels))
+            for first in range(0, self.channels, block)
+        ]
+        self.scratch = torch.empty(block, height, width, dtype=dtype, device=device)
+        self.probability = torch.empty_like(self.scratch)
+        self.unit = torch.ones((), dtype=dtype, device=device)
+        self.entropy = _CrossEntropy(self.scratch)
         self.region_term = None
         if settings.loss_lambda < 1:
             self.region_term = RegionTerm(
-                settings, (height, width), self.block, region_dtype, device, with_scores
+                settings,
+                (height, width),
+                self.channels,
+                block_bytes=point_bytes,
+                dtype=region_dtype,
+                device=device,
+                with_scores=with_scores,
             )
 
     def empty_gradient(self, logits: Tensor) -> Tensor:
@@ -188,58 +204,57 @@ class ImageVisitor:
             The image's shares of both terms, of ``region_dtype``.
         """
         valid = labels != self.ignore_index
-        channel = labels.long() - (1 if self.channels == 1 else 0)
-        has_channel = valid & (channel >= 0)
-        channel = channel.where(has_channel, 0)
-        scale = (self.pixel_scale * valid).to(self.dtype)
+        channel, one = labels.long(), valid
+        if self.channels == 1:
+            channel, one = torch.zeros_like(channel), valid & (labels == 1)
+        channel = channel.where(one, 0)
+        mask = valid.to(self.dtype)
+        scale = mask * self.pixel_scale.to(self.dtype)
         if pixel_weight is not None:
             scale = scale * pixel_weight
-
-        one = has_channel.to(self.dtype)
         of_label = logits.gather(0, channel[None])[0].to(self.dtype) * one
-        entropy = _CrossEntropy(self.scratch)
-        scores = []
-        bounds = torch.zeros_like(self.region_scale)
-        if self.region_term is not None:
-            truth = self.region_term.read(channel, has_channel, valid, self.channels)
-            bounds = bounds + truth.floor
-        for start in range(0, self.channels, self.block):
-            block = slice(start, min(start + self.block, self.channels))
+
+        term = self.region_term
+        truth = None if term is None else term.read(channel, one, valid)
+        for block in self.blocks:
             values = logits[block].to(self.dtype)
-            probability = torch.sigmoid(values, out=self.probability[: len(values)])
-            entropy.add(values, probability)
-            region_gradient = None
-            if self.region_term is not None and any(truth.present[block]):
-                probability.mul_(valid)
-                solution = self.region_term.visit(probability, truth, block)
-                region_gradient = solution.gradients.mul_(self.region_scale)
-                bounds = bounds + solution.bounds.sum()
-                scores.append(solution.scores)
-            if gradient is not None:
-                _write_gradient(gradient[block], probability, scale, region_gradient)
+            out = self.probability[: len(values)] if gradient is None else gradient[block]
+            probability = self.entropy.add(values, out)
+            if term is not None and truth is not None and truth.shows(block):
+                term.collect(probability.mul_(mask), block.start)
+        pixel_term = ((self.entropy.take() - of_label) * scale).sum(dtype=self.region_scale.dtype)
 
+        bounds, scores = torch.zeros_like(self.region_scale), None
+        if term is not None and truth is not None:
+            bounds, scores = term.solve(truth, self.region_scale)
         if gradient is not None:
+            for block in self.blocks:
+                self._finish_gradient(gradient[block], scale, truth, block)
             gradient.scatter_add_(0, channel[None], -(scale * one)[None])
-        pixel_term = ((entropy.total() - of_label) * scale).sum(dtype=bounds.dtype)
-        return ImageTerms(pixel_term, self.region_scale * bounds, _join(scores))
+        return ImageTerms(pixel_term, self.region_scale * bounds, scores)
 
+    def _finish_gradient(
+        self, probability: Tensor, scale: Tensor, truth: TrueRegions | None, block: slice
+    ) -> None:
+        """Make of p, in place, both terms' gradient by the logits, but for the part of the labels.
 
-def _maps_in_block(
-    settings: RMISettings, shape: torch.Size, dtype: torch.dtype, device: torch.device
-) -> int:
-    """How many maps of an image fit a block's budget, with their points."""
-    channels, height, width = shape
-    pixels = height * width
-    points = pixels // settings.downsample_factor**2
-    values = 2 * pixels + 2 * points * (1 + 3 * settings.dimension)
-    budget = BLOCK_BYTES.get(device.type, BLOCK_BYTES['cuda'])
-    return max(1, min(budget // (values * dtype.itemsize), LARGEST_PRODUCT, channels))
+        That is ``p * scale + p (1 - p) * dR/dp``.
+        """
+        if self.region_term is None or truth is None or not truth.shows(block):
+            probability.mul_(scale)
+            return
+        rest = torch.sub(self.unit, probability, out=self.scratch[: len(probability)])
+        self.region_term.times_gradient(rest, block.start)
+        probability.mul_(rest.add_(scale))
 
 
 class _CrossEntropy:
-    """``sum_c softplus(x_c)`` of every pixel, from logits and their sigmoids.
+    """``sum_c softplus(x_c)`` of every pixel, by way of the sigmoids that are needed anyway.
 
     ``softplus(x) = max(x, 0) - log max(p, 1 - p)``, and the logarithm is taken of products.
+
+    Args:
+        scratch: ``k x H x W``, memory for a block of maps.
     """
 
     def __init__(self, scratch: Tensor) -> None:
@@ -247,40 +262,29 @@ class _CrossEntropy:
         self.positive = torch.zeros_like(scratch[0])
         self.product = torch.ones_like(scratch[0])
         self.factors = 0
-        self.poison = torch.zeros_like(scratch[0, 0, 0])
 
-    def add(self, values: Tensor, probability: Tensor) -> None:
-        """Count a block of maps, ``k x H x W`` each."""
-        scratch = self.scratch[: len(values)]
-        self.positive += torch.clamp(values, min=0, out=scratch).sum(dim=0)
-        if self.factors + len(values) > LARGEST_PRODUCT:
+    def add(self, logits: Tensor, out: Tensor) -> Tensor:
+        """Count a block of maps, ``k x H x W``; write their sigmoids to ``out`` and return them."""
+        scratch = self.scratch[: len(logits)]
+        for positive in torch.clamp(logits, min=0, out=scratch).unbind():
+            self.positive += positive
+        self.positive += 0 * logits.sum()  # NaN for what a sigmoid would hide, an infinite logit
+        probability = torch.sigmoid(logits, out=out)
+        if self.factors + len(logits) > LARGEST_PRODUCT:
             self._take_logarithm()
-        self.product *= torch.sub(probability, 0.5, out=scratch).abs_().add_(0.5).prod(dim=0)
-        self.factors += len(values)
-        self.poison += 0 * values.sum()  # NaN for what a sigmoid would hide, an infinite logit
+        for factor in torch.sub(probability, 0.5, out=scratch).abs_().add_(0.5).unbind():
+            self.product *= factor
+        self.factors += len(logits)
+        return probability
 
-    def total(self) -> Tensor:
-        """The sum, ``H x W``."""
+    def take(self) -> Tensor:
+        """The sum over all maps since the last time, ``H x W``."""
         self._take_logarithm()
-        return self.positive + self.poison
+        total = self.positive.clone()
+        self.positive.zero_()
+        return total
 
     def _take_logarithm(self) -> None:
         self.positive -= self.product.log_()
         self.product.fill_(1)
         self.factors = 0
-
-
-def _join(scores: list[Tensor | None]) -> Tensor | None:
-    found = [some for some in scores if some is not None]
-    return torch.cat(found) if found else None
-
-
-def _write_gradient(
-    out: Tensor, probability: Tensor, scale: Tensor, region_gradient: Tensor | None
-) -> None:
-    """``p * scale + p (1 - p) * region_gradient``: both terms by the logits, but for the labels."""
-    if region_gradient is None:
-        torch.mul(probability, scale, out=out)
-    else:
-        torch.sub(torch.ones_like(scale), probability, out=out)
-        out.mul_(region_gradient).add_(scale).mul_(probability)

@@ -1,4 +1,4 @@
-"""The region term of Eq. 16 and its gradient, block of maps by block of maps.
+"""The region term of Eq. 16 and its gradient, for one image after the other.
 
 Shapes: ``C`` classes, ``H x W`` input, ``h x w`` down-sampled, ``k`` maps in a block.
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmseg_rmi.functional.closed_form import RegionSolution, RegionSolver
+from mmseg_rmi.functional.closed_form import RegionSolver
 from mmseg_rmi.functional.downsampling import downsample
 from mmseg_rmi.functional.pooling import Pooling
 from mmseg_rmi.functional.regions import regions_without_ignored
@@ -22,24 +22,29 @@ class TrueRegions(NamedTuple):
 
     Attributes:
         maps: down-sampled one-hot maps, ``C x h x w``.
-        present: whether a class must be visited; the others contribute nothing.
+        present: the classes to visit, ascending; the others contribute nothing.
         kept: ``n``, boolean, the regions that count; None if all do.
         floor: what the bounds hold besides the solver's, scalar.
     """
 
     maps: Tensor
-    present: list[bool]
+    present: list[int]
     kept: Tensor | None
     floor: Tensor
 
+    def shows(self, block: slice) -> bool:
+        """Whether any class of a block must be visited."""
+        return any(block.start <= label < block.stop for label in self.present)
+
 
 class RegionTerm:
-    """Sums bounds over classes, for images of one size.
+    """Collects an image's probabilities, down-sampled, and solves for all of its classes.
 
     Args:
         settings: the constants of the objective.
         size: ``(H, W)`` of the maps.
-        block: the largest number of maps in a block.
+        classes: C.
+        block_bytes: memory for the points of a block of maps.
         dtype: float64 or float32, of all work after the down-sampling.
         device: of the maps.
         with_scores: whether to find scores as well.
@@ -49,7 +54,9 @@ class RegionTerm:
         self,
         settings: RMISettings,
         size: tuple[int, int],
-        block: int,
+        classes: int,
+        *,
+        block_bytes: int,
         dtype: torch.dtype,
         device: torch.device,
         with_scores: bool = False,
@@ -58,21 +65,21 @@ class RegionTerm:
         self.dtype = dtype
         # The one switch by which data shape the work: on where the host reads labels for free.
         self.skips_absent_classes = device.type == 'cpu'
-        self.pooling = Pooling(settings.downsample, settings.downsample_factor, size)
+        self.pooling = Pooling(settings.downsample, settings.downsample_factor, size, device)
+        self.pooled = torch.empty(classes, *self.pooling.pooled_size, dtype=dtype, device=device)
+        self.gradients = torch.empty_like(self.pooled)
+        self.indices: dict[int, Tensor | None] = {}
         self.solver = RegionSolver(
-            settings, self.pooling.pooled_size, block, dtype, device, with_scores
+            settings, self.pooling.pooled_size, classes, block_bytes, dtype, device, with_scores
         )
 
-    def read(
-        self, channel: Tensor, has_channel: Tensor, valid: Tensor, classes: int
-    ) -> TrueRegions:
+    def read(self, channel: Tensor, one: Tensor, valid: Tensor) -> TrueRegions:
         """Down-sample the labels of an image.
 
         Args:
             channel: ``H x W``, int64 in ``[0, C)``, the map that holds a pixel's one.
-            has_channel: ``H x W``, boolean, whether any does.
+            one: ``H x W``, boolean, whether any does.
             valid: ``H x W``, boolean.
-            classes: C.
         """
         kept = None
         enough = valid.any() & (self.solver.count >= 2)
@@ -81,39 +88,47 @@ class RegionTerm:
             cells = downsample(ignored, 'max', self.settings.downsample_factor)[0, 0] > 0
             kept = regions_without_ignored(cells, self.settings.region_size)
             enough = kept.sum() >= 2
+        classes = len(self.pooled)
         floor = 0.0 if self.settings.nonnegative else classes * self.settings.floor
-        maps = self.pooling.one_hot(channel, has_channel, classes)
-        present = [True] * classes
+        maps = self.pooling.one_hot(channel, one, classes, self.dtype)
+        present = list(range(classes))
         if self.skips_absent_classes:
-            present = maps.flatten(1).any(dim=1).tolist()
+            present = maps.flatten(1).any(dim=1).nonzero().flatten().tolist()
         return TrueRegions(maps, present, kept, floor * enough.to(self.dtype))
 
-    def visit(self, probability: Tensor, truth: TrueRegions, block: slice) -> RegionSolution:
-        """Solve for the classes of a block, at least one of them present.
+    def collect(self, probability: Tensor, first: int) -> None:
+        """Take in the maps of a block, ``k x H x W``, 0 where ignored, from class ``first`` on."""
+        pooled, self.indices[first] = self.pooling.forward(probability)
+        self.pooled[first : first + len(pooled)] = pooled
+
+    def solve(self, truth: TrueRegions, scale: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Solve for the classes taken in.
 
         Args:
-            probability: ``k x H x W``, 0 where ignored.
             truth: the image's regions.
-            block: the classes of the maps.
+            scale: scalar, factor of the gradient that :meth:`times_gradient` then takes.
 
         Returns:
-            Bounds and scores of the classes present, and the gradients by the probabilities of all,
-            ``k x H x W``.
+            The sum of ``-I_l`` over the classes, and the scores of those present.
         """
-        maps, present = truth.maps[block], truth.present[block]
-        if all(present):
-            return self._visit_present(probability, maps, truth.kept)
-        places = torch.tensor([place for place, here in enumerate(present) if here])
-        solution = self._visit_present(probability[places], maps[places], truth.kept)
-        gradients = torch.zeros_like(probability).index_copy_(0, places, solution.gradients)
-        return solution._replace(gradients=gradients)
+        bounds, scores = truth.floor, []
+        self.gradients.zero_()
+        for start in range(0, len(truth.present), self.solver.block):
+            block = truth.present[start : start + self.solver.block]
+            solution = self.solver(self.pooled[block], truth.maps[block], truth.kept)
+            self.gradients[block] = solution.gradients * scale
+            if solution.scores is not None:
+                scores.append(solution.scores)
+            positive = solution.bounds.clamp(min=0)  # below 0 by rounding alone
+            bounds = bounds + (positive if self.settings.nonnegative else solution.bounds).sum()
+        return bounds, torch.cat(scores) if scores else None
 
-    def _visit_present(
-        self, probability: Tensor, truth: Tensor, kept: Tensor | None
-    ) -> RegionSolution:
-        pooled, indices = self.pooling.forward(probability)
-        bounds, gradients, scores = self.solver(pooled, truth, kept)
-        if self.settings.nonnegative:
-            bounds = bounds.clamp(min=0)  # below 0 by rounding alone
-        gradients = self.pooling.adjoint(gradients.to(probability.dtype), indices)
-        return RegionSolution(bounds, gradients, scores)
+    def times_gradient(self, maps: Tensor, first: int) -> Tensor:
+        """Multiply maps by the scaled gradient by the probabilities that were taken in.
+
+        Args:
+            maps: ``k x H x W``, of a block that :meth:`collect` took in; changed in place.
+            first: the block's first class.
+        """
+        gradients = self.gradients[first : first + len(maps)].to(maps.dtype)
+        return self.pooling.times_adjoint(maps, gradients, self.indices[first])
