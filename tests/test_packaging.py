@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -48,8 +49,11 @@ def make_environment(folder: Path) -> Path:
     site_packages = run(
         python, '-c', "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder
     )
+    frameworks = Path(sysconfig.get_path('purelib'))
     # A path in a .pth file is searched, while .pth files in it, as of an editable plugin, are not.
-    Path(site_packages.strip(), 'frameworks.pth').write_text(sysconfig.get_path('purelib'))
+    Path(site_packages.strip(), 'frameworks.pth').write_text(str(frameworks))
+    for shim in frameworks.glob('distutils*.pth'):  # setuptools' stand-in, which mmengine imports
+        shutil.copy(shim, site_packages.strip())
     return python
 
 
