@@ -105,7 +105,9 @@ class RegionSolver:
             self.block, settings.dimension, self.count, dtype=dtype, device=device
         )
         self.order = _joint_order(size_r).to(device)
-        self.ridges = torch.full((1 + 2 * settings.dimension,), settings.ridge).to(device, dtype)
+        self.ridges = torch.full(
+            (1 + 2 * settings.dimension,), settings.ridge, dtype=dtype, device=device
+        )
         self.ridges[0] = LEAST_COUNT
         points = 1 if settings.covariance == 'mean' else self.count
         self.squares_moments = (
