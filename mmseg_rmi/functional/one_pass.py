@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from mmseg_rmi.functional.objective import Normalizers, batch_normalizers, default_region_dtype
 from mmseg_rmi.functional.region_term import RegionTerm, TrueRegions
@@ -84,14 +83,26 @@ class _OnePass(torch.autograd.Function):
         return visitor.visit_batch(logits, labels, pixel_weight, ctx.gradient)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None, None]:
+        refuse_second_derivative()
         logits, labels, pixel_weight = ctx.saved_tensors
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
             gradient = ctx.visitor.empty_gradient(logits)
             ctx.visitor.visit_batch(logits, labels, pixel_weight, gradient)
         return gradient.mul_(scale).to(logits.dtype), None, None, None
+
+
+def refuse_second_derivative() -> None:
+    """Raise in a backward pass that is recorded, which would take the gradient for a constant.
+
+    ``once_differentiable`` of torch does so only if what comes from above requires a gradient.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            'the gradient of the RMI objective cannot be differentiated: call backward without '
+            'create_graph=True, or take mmseg_rmi.functional.rmi_objective'
+        )
 
 
 class ImageTerms(NamedTuple):

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mmseg_rmi.functional.objective import Normalizers, batch_normalizers, default_region_dtype
-from mmseg_rmi.functional.one_pass import ImageVisitor
+from mmseg_rmi.functional.one_pass import ImageVisitor, refuse_second_derivative
 from mmseg_rmi.functional.settings import RMISettings
 
 
@@ -141,8 +140,8 @@ class _Streamed(torch.autograd.Function):
         return total, *others
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+        refuse_second_derivative()
         logits, labels = ctx.saved_tensors
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
