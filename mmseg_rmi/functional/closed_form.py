@@ -104,7 +104,7 @@ class RegionSolver:
         self.flow = torch.empty(
             self.block, settings.dimension, self.count, dtype=dtype, device=device
         )
-        self.order = _joint_order(size_r).to(device)
+        self.order = _joint_order(size_r, device)
         self.ridges = torch.full(
             (1 + 2 * settings.dimension,), settings.ridge, dtype=dtype, device=device
         )
@@ -260,9 +260,10 @@ class RegionSolver:
         return (explained / explicable).clamp(0, 1).where(varies, torch.nan)
 
 
-def _joint_order(size: int) -> Tensor:
+def _joint_order(size: int, device: torch.device) -> Tensor:
     """Where the rows of X are among the lines of all rows of regions: ones, then P, then Y."""
     lines = 1 + 2 * size
-    place = torch.arange(size)[:, None] * lines + torch.arange(size)
-    ones = torch.zeros(1, dtype=torch.long)
+    sides = torch.arange(size, device=device)
+    place = sides[:, None] * lines + sides
+    ones = torch.zeros(1, dtype=torch.long, device=device)
     return torch.cat([ones, (1 + place).flatten(), (1 + size + place).flatten()])

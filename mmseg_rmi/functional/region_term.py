@@ -114,7 +114,7 @@ class RegionTerm:
         bounds, scores = truth.floor, []
         self.gradients.zero_()
         for start in range(0, len(truth.present), self.solver.block):
-            block = truth.present[start : start + self.solver.block]
+            block = _places(truth.present[start : start + self.solver.block])
             solution = self.solver(self.pooled[block], truth.maps[block], truth.kept)
             self.gradients[block] = solution.gradients * scale
             if solution.scores is not None:
@@ -132,3 +132,9 @@ class RegionTerm:
         """
         gradients = self.gradients[first : first + len(maps)].to(maps.dtype)
         return self.pooling.times_adjoint(maps, gradients, self.indices[first])
+
+
+def _places(present: list[int]) -> slice | list[int]:
+    """Index of classes; a slice if none is left out, for a GPU would wait for a list."""
+    first, last = present[0], present[-1]
+    return slice(first, last + 1) if last - first < len(present) else present
