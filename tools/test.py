@@ -1,6 +1,7 @@
 """Test a segmentor: ``python tools/test.py CONFIG CHECKPOINT``."""
 
 import argparse
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -23,6 +24,8 @@ def parse_args() -> argparse.Namespace:
 
 def save_predictions(cfg: Config, folder: str) -> None:
     """Let the evaluators write each predicted label map."""
+    # They make the folder in the main process alone, perhaps after another one wants to write.
+    Path(folder).mkdir(parents=True, exist_ok=True)
     evaluators = cfg.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
         evaluator.update(output_dir=folder, keep_results=True)

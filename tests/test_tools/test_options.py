@@ -1,0 +1,75 @@
+"""What the options of train.py and test.py do to a config."""
+
+import pytest
+from mmengine.config import Config
+from tool_runs import load_tool
+
+train, evaluate = load_tool('train.py'), load_tool('test.py')
+
+
+def test_amp_scales_the_loss_dynamically():
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', clip_grad=None)))
+    train.use_mixed_precision(cfg)
+    assert cfg.optim_wrapper.to_dict() == dict(
+        type='AmpOptimWrapper', clip_grad=None, loss_scale='dynamic'
+    )
+
+
+def test_amp_keeps_the_scale_that_the_config_chose():
+    cfg = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', loss_scale=512.0)))
+    train.use_mixed_precision(cfg)
+    assert cfg.optim_wrapper.loss_scale == 512.0
+
+
+def test_amp_with_another_optimizer_wrapper_is_refused():
+    cfg = Config(dict(optim_wrapper=dict(type='ApexOptimWrapper')))
+    with pytest.raises(ValueError, match='--amp works with OptimWrapper alone'):
+        train.use_mixed_precision(cfg)
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_every_evaluator_saves_predictions(tmp_path, several):
+    evaluator = dict(type='IoUMetric')
+    cfg = Config(dict(test_evaluator=[evaluator, dict(evaluator)] if several else evaluator))
+    evaluate.save_predictions(cfg, str(tmp_path / 'a' / 'b'))
+    evaluators = cfg.test_evaluator if several else [cfg.test_evaluator]
+    assert [e.output_dir for e in evaluators] == [str(tmp_path / 'a' / 'b')] * (1 + several)
+    assert (tmp_path / 'a' / 'b').is_dir()
+
+
+def test_painting_goes_to_the_screen_and_the_folder():
+    cfg = Config(
+        dict(
+            default_hooks=dict(visualization=dict(type='SegVisualizationHook')),
+            visualizer=dict(type='SegLocalVisualizer'),
+        )
+    )
+    evaluate.paint_predictions(cfg, show=True, wait_time=0.5, folder='painted')
+    hook = cfg.default_hooks.visualization
+    assert (hook.draw, hook.show, hook.wait_time) == (True, True, 0.5)
+    assert cfg.visualizer.save_dir == 'painted'
+
+
+def test_painting_without_a_hook_is_refused():
+    with pytest.raises(ValueError, match="add default_hooks=dict\\(visualization=dict\\(type='Seg"):
+        evaluate.paint_predictions(Config(dict(default_hooks=dict())), True, 0, None)
+
+
+def test_augmentation_without_a_pipeline_is_refused():
+    cfg = Config(dict(model=dict(type='A'), tta_model=dict(type='B')))
+    with pytest.raises(ValueError, match='--tta needs tta_pipeline, which the config does not def'):
+        evaluate.augment(cfg)
+
+
+def test_augmentation_wraps_the_model():
+    cfg = Config(
+        dict(
+            model=dict(type='A'),
+            tta_model=dict(type='B'),
+            tta_pipeline=[dict(type='C')],
+            test_dataloader=dict(dataset=dict(pipeline=[])),
+        )
+    )
+    evaluate.augment(cfg)
+    assert cfg.model.to_dict() == dict(type='B', module=dict(type='A'))
+    assert cfg.test_dataloader.dataset.pipeline == [dict(type='C')]

@@ -1,0 +1,85 @@
+"""Tools as modules and as processes, and a network that trains in no time."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import mmseg_rmi  # noqa: F401 (lets torch.load read checkpoints)
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / 'tools'
+sys.path.append(str(TOOLS))  # where the demo finds its report
+CONFIG = 'deeplabv3plus_r18-d16_1xb4-{}-800_street-scenes-144x192.py'
+TINY = (
+    'model.backbone.stem_channels=8',
+    'model.backbone.base_channels=8',
+    'model.decode_head.in_channels=64',
+    'model.decode_head.channels=8',
+    'model.decode_head.c1_in_channels=8',
+    'model.decode_head.c1_channels=8',
+)
+
+
+def load_tool(name: str) -> ModuleType:
+    """Import a tool by its path below ``tools``."""
+    name_here = f'tool_{Path(name).stem}'  # not 'test', which is a package of python's own
+    spec = importlib.util.spec_from_file_location(name_here, TOOLS / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name_here] = module  # where dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+def config(loss: str) -> str:
+    """Path of the demo's config on street scenes."""
+    return str(ROOT / 'configs' / 'demo' / CONFIG.format(loss))
+
+
+def options(scenes: Path, *more: str) -> list[str]:
+    """Command-line options: a tiny network on these scenes."""
+    roots = (f'{split}_dataloader.dataset.data_root={scenes}' for split in ('train', 'val', 'test'))
+    return ['--cfg-options', *TINY, *roots, *more]
+
+
+def start(*command: Any, **variables: str) -> subprocess.Popen:
+    """Start a command on one thread, its output in a pipe."""
+    variables = {
+        **os.environ,
+        'OMP_NUM_THREADS': '1',
+        'PYTHONPATH': str(ROOT),
+        'PYTHON': sys.executable,
+        **variables,
+    }
+    return subprocess.Popen(
+        [*map(str, command)],
+        env=variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    """Wait until a process is over and return what it said; fail if it failed."""
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return output
+
+
+def run(*command: Any, **variables: str) -> str:
+    """Run a command to its end."""
+    return finish(start(*command, **variables))
+
+
+def free_port() -> str:
+    """A port that nobody listens at."""
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return str(listener.getsockname()[1])
