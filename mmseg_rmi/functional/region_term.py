@@ -45,7 +45,8 @@ class RegionTerm:
         size: ``(H, W)`` of the maps.
         classes: C.
         block_bytes: memory for the points of a block of maps.
-        dtype: float64 or float32, of all work after the down-sampling.
+        dtype: float32 or float64, of maps and gradients between the full resolution and the solver.
+        region_dtype: float64 or float32, of the solver's work.
         device: of the maps.
         with_scores: whether to find scores as well.
     """
@@ -58,11 +59,12 @@ class RegionTerm:
         *,
         block_bytes: int,
         dtype: torch.dtype,
+        region_dtype: torch.dtype,
         device: torch.device,
         with_scores: bool = False,
     ) -> None:
         self.settings = settings
-        self.dtype = dtype
+        self.region_dtype = region_dtype
         # The one switch by which data shape the work: on where the host reads labels for free.
         self.skips_absent_classes = device.type == 'cpu'
         self.pooling = Pooling(settings.downsample, settings.downsample_factor, size, device)
@@ -70,7 +72,13 @@ class RegionTerm:
         self.gradients = torch.empty_like(self.pooled)
         self.indices: dict[int, Tensor | None] = {}
         self.solver = RegionSolver(
-            settings, self.pooling.pooled_size, classes, block_bytes, dtype, device, with_scores
+            settings,
+            self.pooling.pooled_size,
+            classes,
+            block_bytes,
+            region_dtype,
+            device,
+            with_scores,
         )
 
     def read(self, channel: Tensor, one: Tensor, valid: Tensor) -> TrueRegions:
@@ -90,11 +98,11 @@ class RegionTerm:
             enough = kept.sum() >= 2
         classes = len(self.pooled)
         floor = 0.0 if self.settings.nonnegative else classes * self.settings.floor
-        maps = self.pooling.one_hot(channel, one, classes, self.dtype)
+        maps = self.pooling.one_hot(channel, one, classes, self.pooled.dtype)
         present = list(range(classes))
         if self.skips_absent_classes:
             present = maps.flatten(1).any(dim=1).nonzero().flatten().tolist()
-        return TrueRegions(maps, present, kept, floor * enough.to(self.dtype))
+        return TrueRegions(maps, present, kept, floor * enough.to(self.region_dtype))
 
     def collect(self, probability: Tensor, first: int) -> None:
         """Take in the maps of a block, ``k x H x W``, 0 where ignored, from class ``first`` on."""
@@ -116,7 +124,7 @@ class RegionTerm:
         for start in range(0, len(truth.present), self.solver.block):
             block = _places(truth.present[start : start + self.solver.block])
             solution = self.solver(self.pooled[block], truth.maps[block], truth.kept)
-            self.gradients[block] = solution.gradients * scale
+            self.gradients[block] = (solution.gradients * scale).to(self.gradients.dtype)
             if solution.scores is not None:
                 scores.append(solution.scores)
             positive = solution.bounds.clamp(min=0)  # below 0 by rounding alone
@@ -130,7 +138,7 @@ class RegionTerm:
             maps: ``k x H x W``, of a block that :meth:`collect` took in; changed in place.
             first: the block's first class.
         """
-        gradients = self.gradients[first : first + len(maps)].to(maps.dtype)
+        gradients = self.gradients[first : first + len(maps)]
         return self.pooling.times_adjoint(maps, gradients, self.indices[first])
 
 

@@ -92,29 +92,30 @@ class _Stream:
 
     def run(self, logits: Tensor, labels: Tensor, gradient: Tensor | None = None) -> StreamedTerms:
         """Sum over the images; the gradient by the logits is written if given."""
-        pixel, region, correct, scores = [], [], [], []
-        for image, label in enumerate(labels):
-            full = F.interpolate(
-                logits[image : image + 1],
-                size=label.shape,
-                mode='bilinear',
-                align_corners=self.align_corners,
-            )[0].to(self.visitor.dtype)
-            correct.append(self._count_correct(full, label))
-            terms = self.visitor.visit(full, label, gradient=None if gradient is None else full)
-            pixel.append(terms.pixel)
-            region.append(terms.region)
-            if terms.scores is not None:
-                scores.append(terms.scores)
-            if gradient is not None:
-                gradient[image] = self._to_low_resolution(full, logits.shape)
-        region_term = torch.stack(region).sum()
-        return StreamedTerms(
-            (torch.stack(pixel).sum() + region_term).to(self.visitor.dtype),
-            region_term.to(self.visitor.dtype),
-            torch.cat(scores).nanmean().nan_to_num() if scores else torch.zeros_like(region_term),
-            torch.stack(correct).sum(),
-        )
+        found = [
+            self._visit(logits[image], labels[image], None if gradient is None else gradient[image])
+            for image in range(len(labels))
+        ]
+        region = torch.stack([terms.region for terms, _ in found]).sum()
+        total = torch.stack([terms.pixel for terms, _ in found]).sum() + region
+        scores = [terms.scores for terms, _ in found if terms.scores is not None]
+        score = torch.cat(scores).nanmean().nan_to_num() if scores else torch.zeros_like(region)
+        correct = torch.stack([number for _, number in found]).sum()
+        dtype = self.visitor.dtype
+        return StreamedTerms(total.to(dtype), region.to(dtype), score, correct)
+
+    def _visit(
+        self, logits: Tensor, labels: Tensor, gradient: Tensor | None
+    ) -> tuple[ImageTerms, Tensor]:
+        """One image's terms and correct pixels; what is of full resolution ends here."""
+        full = F.interpolate(
+            logits[None], labels.shape, mode='bilinear', align_corners=self.align_corners
+        )[0].to(self.visitor.dtype)
+        correct = self._count_correct(full, labels)
+        terms = self.visitor.visit(full, labels, gradient=None if gradient is None else full)
+        if gradient is not None:
+            gradient.copy_(self._to_low_resolution(full, gradient.shape))
+        return terms, correct
 
     def _count_correct(self, logits: Tensor, labels: Tensor) -> Tensor:
         prediction = (logits[0] > 0).long() if len(logits) == 1 else logits.argmax(dim=0)
@@ -123,7 +124,7 @@ class _Stream:
     def _to_low_resolution(self, gradient: Tensor, shape: torch.Size) -> Tensor:
         """Adjoint of the up-sampling of an image."""
         return torch.ops.aten.upsample_bilinear2d_backward(
-            gradient[None], list(gradient.shape[1:]), [1, *shape[1:]], self.align_corners
+            gradient[None], list(gradient.shape[1:]), [1, *shape], self.align_corners
         )[0]
 
 
