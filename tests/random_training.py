@@ -1,4 +1,7 @@
-"""A small training whose every part draws random numbers: augmentation, dropout, the loss."""
+"""A small training whose every part draws random numbers: augmentation, dropout, the loss.
+
+The classes are registered by force, since pytest imports this module once more for its doctests.
+"""
 
 import random
 from typing import Any
@@ -12,7 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 
-@DATASETS.register_module()
+@DATASETS.register_module(force=True)
 class AugmentedNumbers(Dataset):
     """Vectors, disturbed by draws from all three generators that transforms use."""
 
@@ -26,7 +29,7 @@ class AugmentedNumbers(Dataset):
         return dict(x=torch.tensor([float(index), *noise]), index=index)
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class Dropping(BaseModel):
     """A layer behind dropout; also counts on numpy's generator, as OHEM samplers do."""
 
@@ -39,7 +42,7 @@ class Dropping(BaseModel):
         return dict(loss=y.square().mean() * np.random.random()) if mode == 'loss' else y  # noqa: NPY002
 
 
-@METRICS.register_module()
+@METRICS.register_module(force=True)
 class Nothing(BaseMetric):
     def process(self, data_batch: Any, data_samples: Any) -> None:
         self.results.append(0)

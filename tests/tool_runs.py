@@ -11,7 +11,7 @@ from typing import Any
 
 import mmseg_rmi  # noqa: F401 (lets torch.load read checkpoints)
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / 'tools'
 sys.path.append(str(TOOLS))  # where the demo finds its report
 CONFIG = 'deeplabv3plus_r18-d16_1xb4-{}-800_street-scenes-144x192.py'
