@@ -15,6 +15,7 @@ from mmseg_rmi.functional.downsampling import downsample
 from mmseg_rmi.functional.pooling import Pooling
 from mmseg_rmi.functional.regions import regions_without_ignored
 from mmseg_rmi.functional.settings import RMISettings
+from mmseg_rmi.functional.tracing import is_traced
 
 
 class TrueRegions(NamedTuple):
@@ -66,7 +67,7 @@ class RegionTerm:
         self.settings = settings
         self.region_dtype = region_dtype
         # The one switch by which data shape the work: on where the host reads labels for free.
-        self.skips_absent_classes = device.type == 'cpu'
+        self.skips_absent_classes = device.type == 'cpu' and not is_traced()
         self.pooling = Pooling(settings.downsample, settings.downsample_factor, size, device)
         self.pooled = torch.empty(classes, *self.pooling.pooled_size, dtype=dtype, device=device)
         self.gradients = torch.empty_like(self.pooled)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, pooled_side
 from mmseg_rmi.functional.settings import check_number
+from mmseg_rmi.functional.tracing import is_traced
 
 INTEGER_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -41,7 +42,8 @@ def check_inputs(
 
     Raises:
         ValueError: a shape, device, label or reduction that does not fit. On CUDA a bad label
-            triggers a device assertion instead, so that the host need not wait for the check.
+            triggers a device assertion instead, so that the host need not wait for the check; so it
+            does in a compiled graph.
         TypeError: logits that are not floating point, labels that are not integer.
     """
     _check_reduction(reduction_override, avg_factor)
@@ -112,7 +114,7 @@ def _check_label_values(labels: Tensor, channels: int, ignore_index: int) -> Non
     classes = max(channels, 2)  # one channel is a binary map
     known = ((labels >= 0) & (labels < classes)) | (labels == ignore_index)
     expected = f'expected 0 to {classes - 1} or ignore_index={ignore_index}'
-    if labels.is_cuda:
+    if labels.is_cuda or is_traced():
         torch._assert_async(known.all(), f'labels hold an unknown value: {expected}')
         return
     if bool(known.all()):
