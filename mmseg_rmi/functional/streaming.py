@@ -15,7 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_rmi.functional.objective import Normalizers, batch_normalizers, default_region_dtype
-from mmseg_rmi.functional.one_pass import ImageTerms, ImageVisitor
+from mmseg_rmi.functional.one_pass import (
+    ImageTerms,
+    ImageVisitor,
+    refuse_second_derivative,
+)
 from mmseg_rmi.functional.settings import RMISettings
 
 
