@@ -38,7 +38,8 @@ def paint_predictions(cfg: Config, show: bool, wait_time: float, folder: str | N
             '--show and --show-dir need a visualisation hook and the config has none: add '
             "default_hooks=dict(visualization=dict(type='SegVisualizationHook'))"
         )
-    cfg.default_hooks.visualization.update(draw=True, show=show, wait_time=wait_time)
+    # OpenMMLab's hook leaves out all but every 50th image unless told otherwise.
+    cfg.default_hooks.visualization.update(draw=True, interval=1, show=show, wait_time=wait_time)
     if folder is not None:
         cfg.visualizer.save_dir = folder
 

@@ -46,7 +46,7 @@ def test_painting_goes_to_the_screen_and_the_folder():
     )
     evaluate.paint_predictions(cfg, show=True, wait_time=0.5, folder='painted')
     hook = cfg.default_hooks.visualization
-    assert (hook.draw, hook.show, hook.wait_time) == (True, True, 0.5)
+    assert (hook.draw, hook.interval, hook.show, hook.wait_time) == (True, 1, True, 0.5)
     assert cfg.visualizer.save_dir == 'painted'
 
 
