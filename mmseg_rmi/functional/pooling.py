@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_rmi.functional.downsampling import downsample, pooled_side
+from mmseg_rmi.functional.interpolation import bilinear_adjoint
 
 
 class Pooling:
@@ -80,10 +81,7 @@ class Pooling:
             full = torch.zeros_like(maps).flatten(1)
             full.scatter_(1, indices.flatten(1), gradient.flatten(1))
             return maps.mul_(full.view_as(maps))
-        pooled_size, size = list(self.pooled_size), [1, *maps.shape]
-        return maps.mul_(
-            torch.ops.aten.upsample_bilinear2d_backward(gradient[None], pooled_size, size, True)[0]
-        )
+        return maps.mul_(bilinear_adjoint(gradient, self.size, align_corners=True))
 
     def one_hot(self, channel: Tensor, one: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
         """Down-sampled one-hot maps, ``C x h x w``, from counts of labels in cells.

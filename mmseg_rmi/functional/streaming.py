@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmseg_rmi.functional.interpolation import bilinear_adjoint
 from mmseg_rmi.functional.objective import Normalizers, batch_normalizers, default_region_dtype
 from mmseg_rmi.functional.one_pass import (
     ImageTerms,
@@ -118,18 +119,13 @@ class _Stream:
         correct = self._count_correct(full, labels)
         terms = self.visitor.visit(full, labels, gradient=None if gradient is None else full)
         if gradient is not None:
-            gradient.copy_(self._to_low_resolution(full, gradient.shape))
+            height, width = gradient.shape[1:]
+            gradient.copy_(bilinear_adjoint(full, (height, width), self.align_corners))
         return terms, correct
 
     def _count_correct(self, logits: Tensor, labels: Tensor) -> Tensor:
         prediction = (logits[0] > 0).long() if len(logits) == 1 else logits.argmax(dim=0)
         return ((prediction == labels) & (labels != self.visitor.ignore_index)).sum()
-
-    def _to_low_resolution(self, gradient: Tensor, shape: torch.Size) -> Tensor:
-        """Adjoint of the up-sampling of an image."""
-        return torch.ops.aten.upsample_bilinear2d_backward(
-            gradient[None], list(gradient.shape[1:]), [1, *shape], self.align_corners
-        )[0]
 
 
 class _Streamed(torch.autograd.Function):
