@@ -7,6 +7,7 @@ from batches import make_batch, sharp_logits
 from objectives import OBJECTIVES, registered, value_and_gradient
 from tolerances import TOLERANCES, assert_close
 
+from mmseg_rmi.functional import one_pass
 from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
 
 HALF = (torch.float16, torch.bfloat16)
@@ -101,6 +102,15 @@ def test_autocast_changes_nothing(loss, dtype, autocast):
         value.backward()
     assert torch.equal(value, expected)
     assert torch.equal(half.grad, expected_gradient)
+
+
+def test_autocast_does_not_reach_regions_in_float32(monkeypatch):
+    """Autocast lowers matrix products of float32, as on a device that has no float64."""
+    monkeypatch.setattr(one_pass, 'default_region_dtype', lambda device: torch.float32)
+    logits, labels = make_batch()
+    expected = registered(logits.float(), labels)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert torch.equal(registered(logits.float(), labels), expected)
 
 
 def test_head_under_autocast_trains_in_half_precision():

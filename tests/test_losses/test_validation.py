@@ -87,6 +87,14 @@ def test_unknown_label_is_named_with_its_image(loss, value, image):
 
 
 @every_loss
+def test_first_unknown_label_is_named(loss):
+    logits, labels = make_batch(images=3)
+    labels[1, 20, 20], labels[1, 20, 21], labels[2, 0, 30] = 7, 8, 9
+    with pytest.raises(ValueError, match='labels hold 7 in image 1 of the batch'):
+        loss(logits, labels)
+
+
+@every_loss
 def test_binary_labels_are_zero_and_one(loss):
     logits, labels = make_batch(classes=1)
     loss(logits, labels)
