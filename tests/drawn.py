@@ -1,0 +1,74 @@
+"""How hypothesis draws settings, and batches that they can be computed of."""
+
+import itertools
+from typing import NamedTuple
+
+import torch
+from batches import make_batch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mmseg_rmi.functional import RMISettings, pooled_side
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+RIDGES = (1e-9, 1e-6, 5e-4, 1.0)
+
+
+@st.composite
+def settings(draw: st.DrawFn, ridges: tuple[float, ...] = RIDGES) -> RMISettings:
+    """Any settings, with regions of up to 4 x 4 and cells of up to 5 x 5."""
+    drawn = dict(
+        region_size=draw(st.integers(1, 4)),
+        downsample=draw(st.sampled_from(['avg', 'max', 'interp'])),
+        downsample_factor=draw(st.integers(1, 5)),
+        loss_lambda=draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])),
+        covariance=draw(st.sampled_from(['sum', 'mean'])),
+        ridge=draw(st.sampled_from(ridges)),
+        ignored=draw(st.sampled_from(['zero', 'exclude'])),
+        nonnegative=draw(st.booleans()),
+    )
+    if drawn['downsample'] == 'interp':
+        drawn['ignored'] = 'zero'
+    return RMISettings(**drawn)
+
+
+class Batch(NamedTuple):
+    logits: Tensor
+    labels: Tensor
+    ignore_index: int
+    pixel_weight: Tensor | None
+
+
+@st.composite
+def batches(draw: st.DrawFn, settings: RMISettings, dtype: torch.dtype = torch.float64) -> Batch:
+    """Batches of one region and more, of 1 to 130 classes, every kind of void among them."""
+    height, width = (least_side(settings) + draw(st.integers(0, 20)) for _ in range(2))
+    void = draw(st.sampled_from(['none', 'patches', 'an image', 'all', 'label 0', 'label -1']))
+    seed = draw(st.integers(0, 999))
+    logits, labels = make_batch(
+        images=draw(st.integers(1, 3)),
+        classes=draw(st.sampled_from([1, 2, 3, 4, 61, 130])),
+        height=height,
+        width=width,
+        void=void != 'none',
+        contrast=draw(st.sampled_from([0.1, 2.0, 8.0])),
+        seed=seed,
+    )
+    ignore_index = {'label 0': 0, 'label -1': -1}.get(void, 255)
+    labels[labels == 255] = ignore_index
+    if void in ('an image', 'all'):
+        labels[slice(1) if void == 'an image' else slice(None)] = ignore_index
+    weight = None
+    if draw(st.booleans()):
+        weight = torch.rand(labels.shape, generator=torch.Generator().manual_seed(seed))
+    return Batch(logits.to(dtype), labels, ignore_index, weight)
+
+
+def least_side(settings: RMISettings) -> int:
+    """Side of the smallest image that holds a region."""
+    method, factor = settings.downsample, settings.downsample_factor
+    return next(
+        side
+        for side in itertools.count(1)
+        if pooled_side(side, method, factor) >= settings.region_size
+    )
