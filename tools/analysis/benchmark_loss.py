@@ -1,7 +1,10 @@
 """Measure what losses cost: time and memory of forward and backward, as ratios to cross entropy.
 
-Times are medians of calls made alternately in one process, memory is the extra peak of one call in
-a process of its own. Runs on the CPU or, with ``--device cuda``, on a GPU.
+Times are medians of calls of a loss and of cross entropy in turn, in one process for each such
+pair; memory is the extra peak of one call in a process of its own. Runs on the CPU or, with
+``--device cuda``, on a GPU. On the CPU fresh memory is dear, and glibc hands back what is freed; to
+see the cost without that, set these two variables before the command:
+``MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000``.
 
     python tools/analysis/benchmark_loss.py                        # everything, about 20 minutes
     python tools/analysis/benchmark_loss.py --sections losses heads --out work_dirs/benchmark
@@ -35,7 +38,7 @@ import mmseg_rmi
 from mmseg_rmi.functional import RMISettings, rmi_objective
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-SLOW = 3.0  # seconds; a call that takes longer is repeated less
+SLOW = 2.0  # seconds; where a call takes longer, three are enough
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,13 @@ def make_logits(case: Case, device: str) -> Tensor:
     shape = (case.batch, case.classes, side, side)
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     return logits.to(device).requires_grad_()
+
+
+def names_of(case: Case) -> list[str]:
+    """The losses to set beside cross entropy in a case."""
+    if case.section in ('heads', 'step'):
+        return ['RMI, streamed']
+    return [name for name in losses_of(case) if name != 'CE']
 
 
 def losses_of(case: Case) -> dict[str, Loss]:
@@ -189,30 +199,28 @@ def _sum_losses(values: dict[str, Tensor]) -> Tensor:
     return sum(value for name, value in values.items() if 'loss' in name)
 
 
-def time_case(case: Case, device: str, rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of forward, backward and both, of all steps in turn."""
+def time_pair(case: Case, device: str, name: str, rounds: int) -> dict[str, dict[str, float]]:
+    """Median seconds of forward, backward and both, of a loss and of cross entropy in turn."""
     steps = steps_of(case, device)
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    seconds: dict[str, list[tuple[float, float]]] = {'CE': [], name: []}
     for _ in range(rounds + 1):
-        for name, step in steps.items():
-            spent = seconds[name]
-            if len(spent) > 3 and sum(spent[-1]) > SLOW:
-                continue
+        if len(seconds[name]) > 3 and sum(seconds[name][-1]) > SLOW:
+            break
+        for kind, spent in seconds.items():
             start = _now(device)
-            loss = step()
+            loss = steps[kind]()
             middle = _now(device)
             loss.backward()
             spent.append((middle - start, _now(device) - middle))
-    rows = {}
-    for name, spent in seconds.items():
-        warm = spent[1:]
-        rows[name] = dict(
-            forward=statistics.median(forward for forward, _ in warm),
-            backward=statistics.median(backward for _, backward in warm),
-            total=statistics.median(sum(both) for both in warm),
-            calls=len(warm),
-        )
-    return rows
+    return {kind: _medians(spent[1:]) for kind, spent in seconds.items()}
+
+
+def _medians(spent: list[tuple[float, float]]) -> dict[str, float]:
+    return dict(
+        forward=statistics.median(forward for forward, _ in spent),
+        backward=statistics.median(backward for _, backward in spent),
+        total=statistics.median(sum(both) for both in spent),
+    )
 
 
 def _now(device: str) -> float:
@@ -242,24 +250,39 @@ def _status(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-def memory_in_own_process(case: Case, device: str, name: str) -> int:
-    request = json.dumps(dict(case=asdict(case), device=device, name=name))
-    command = [sys.executable, __file__, '--memory-of', request]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(answer.stdout.split()[-1])
+def in_own_process(task: str, case: Case, device: str, name: str, rounds: int) -> Any:
+    """Answer of a process that does one task only: what others leave in memory changes times."""
+    request = json.dumps(
+        dict(task=task, case=asdict(case), device=device, name=name, rounds=rounds)
+    )
+    command = [sys.executable, __file__, '--answer', request]
+    if device == 'cpu':
+        command += ['--threads', str(torch.get_num_threads())]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def answer(request: dict[str, Any]) -> Any:
+    case, device, name = Case(**request['case']), request['device'], request['name']
+    if request['task'] == 'memory':
+        return measure_memory(case, device, name)
+    return time_pair(case, device, name, request['rounds'])
 
 
 def measure(cases: list[Case], device: str, rounds: int) -> Iterator[dict[str, Any]]:
-    """One record per case and loss."""
+    """One record per case and loss, cross entropy first; it is timed beside each of the others."""
     with Progress(transient=True) as progress:
         task = progress.add_task('measuring', total=len(cases))
         for case in cases:
             progress.update(task, description=case.title)
-            for name, seconds in time_case(case, device, rounds).items():
-                record = dict(case=asdict(case), title=case.title, loss=name, **seconds)
-                if case.section in CASES:
-                    record['memory'] = memory_in_own_process(case, device, name)
-                yield record
+            for name in names_of(case):
+                pair = in_own_process('time', case, device, name, rounds)
+                for kind in ('CE', name) if name == names_of(case)[0] else (name,):
+                    record = dict(case=asdict(case), title=case.title, loss=kind, **pair[kind])
+                    record['time_to_ce'] = pair[kind]['total'] / pair['CE']['total']
+                    if case.section in CASES:
+                        record['memory'] = in_own_process('memory', case, device, kind, rounds)
+                    yield record
             progress.advance(task)
 
 
@@ -269,7 +292,6 @@ def add_ratios(records: list[dict[str, Any]]) -> None:
     for record in records:
         ce, case = reference[str(record['case'])], record['case']
         logits = case['batch'] * case['classes'] * case['size'] ** 2
-        record['time_to_ce'] = record['total'] / ce['total']
         record['ns_per_logit'] = 1e9 * record['total'] / logits
         if 'memory' in record:
             record['memory_to_ce'] = record['memory'] / ce['memory']
@@ -343,7 +365,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=11, help='calls of each loss')
     parser.add_argument('--threads', type=int, help='threads on the CPU; all cores by default')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark_loss'))
-    parser.add_argument('--memory-of', type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument('--answer', type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -351,9 +373,8 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    if arguments.memory_of:
-        request = arguments.memory_of
-        print(measure_memory(Case(**request['case']), request['device'], request['name']))
+    if arguments.answer:
+        print(json.dumps(answer(arguments.answer)))
         return
     cases = [case for section in arguments.sections for case in CASES[section]]
     records = list(measure(cases, arguments.device, arguments.rounds))
