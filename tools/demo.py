@@ -6,17 +6,23 @@ again, it goes on from the last checkpoint.
 """
 
 import argparse
+import contextlib
 import json
 import re
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import demo_report as report
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+# The frameworks say what they lack as they are imported, none of which is used here.
+with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+    warnings.simplefilter('ignore')
+    import demo_report as report
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs' / 'demo'
@@ -218,8 +224,8 @@ def compare(experiment: Experiment, folder: Path, short: bool, console: Console)
         scores[loss] = report.score_predictions(pairs, predictions[loss])
 
     minutes = sum(experiment.seconds.values()) / 60
-    title = f'{len(pairs)} validation images; trained and tested in {minutes:.1f} min'
-    console.print(report.make_table(scores, title))
+    console.print(f'{len(pairs)} validation images, {minutes:.1f} minutes of training and testing')
+    console.print(report.make_table(scores))
     titles = {f'{loss}: mIoU {scores[loss].mean_iou:.1f}': predictions[loss] for loss in LOSSES}
     shown = [pairs[i * len(pairs) // SHOWN_IMAGES] for i in range(SHOWN_IMAGES)]
     report.draw_comparison(shown, titles, folder / 'comparison.png')

@@ -83,9 +83,9 @@ def score_majority(
     return SCORED[commonest], score(counts)
 
 
-def make_table(scores: Mapping[str, Scores], title: str) -> Table:
+def make_table(scores: Mapping[str, Scores]) -> Table:
     """One column per model, one row per class; the better of the last two models in bold."""
-    table = Table(title=title)
+    table = Table()
     table.add_column('IoU in %')
     for name in scores:
         table.add_column(name, justify='right')

@@ -63,7 +63,7 @@ def test_unlabelled_pixels_are_no_majority(pairs):
 def test_the_better_model_stands_out(pairs, predictions):
     good = report.score_predictions(pairs, predictions)
     _, poor = report.score_majority(pairs[2:], pairs)
-    table = report.make_table({'baseline': poor, 'poor': poor, 'good': good}, 'title')
+    table = report.make_table({'baseline': poor, 'poor': poor, 'good': good})
     (column,) = [c for c in table.columns if c.header == 'good']
     assert list(column.cells)[-1] == '[bold]75.00[/]'
     console = Console(record=True, width=100)
