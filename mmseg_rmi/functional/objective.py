@@ -148,7 +148,10 @@ def negative_lower_bounds(
     method, factor, size = settings.downsample, settings.downsample_factor, settings.region_size
     truth = downsample(truth, method, factor, interpolation='nearest').to(region_dtype)
     probability = downsample(probability, method, factor).to(region_dtype)
-    kept = counted_regions(valid, truth, settings)
+    kept = None
+    if settings.ignored == 'exclude':
+        ignored_cells = downsample((~valid).float(), 'max', factor) > 0
+        kept = regions_without_ignored(ignored_cells, size)
 
     truth = centre(extract_regions(truth, size), kept, settings.covariance)
     probability = centre(extract_regions(probability, size), kept, settings.covariance)
@@ -156,28 +159,9 @@ def negative_lower_bounds(
 
     # below 0 by rounding alone
     bound = bound.clamp(min=0) if settings.nonnegative else bound + settings.floor
+    if kept is None:
+        return bound * (valid.flatten(1).any(dim=1, keepdim=True) & (truth.shape[-1] >= 2))
     return bound * (kept.sum(dim=-1) >= 2)
-
-
-def counted_regions(valid: Tensor, pooled: Tensor, settings: RMISettings) -> Tensor:
-    """The regions that enter the covariances.
-
-    Args:
-        valid: ``B x 1 x H x W``, boolean.
-        pooled: any map of ``... x h x w``, for its size.
-        settings: ``ignored='zero'`` counts every region of an image that has a valid pixel,
-            ``'exclude'`` those that touch no cell with an ignored pixel.
-
-    Returns:
-        ``B x 1 x n``, boolean.
-    """
-    if settings.ignored == 'zero':
-        points = (pooled.shape[-2] - settings.region_size + 1) * (
-            pooled.shape[-1] - settings.region_size + 1
-        )
-        return valid.flatten(1).any(dim=1).reshape(-1, 1, 1).expand(-1, 1, points)
-    ignored_cells = downsample((~valid).float(), 'max', settings.downsample_factor) > 0
-    return regions_without_ignored(ignored_cells, settings.region_size)
 
 
 def one_hot(labels: Tensor, channels: int, ignore_index: int = 255) -> Tensor:

@@ -45,18 +45,22 @@ def regions_without_ignored(ignored_cells: Tensor, region_size: int) -> Tensor:
     return ~extract_regions(ignored_cells, region_size).any(dim=-2)
 
 
-def centre(points: Tensor, kept: Tensor, covariance: str) -> Tensor:
+def centre(points: Tensor, kept: Tensor | None, covariance: str) -> Tensor:
     """Centre points so that ``X @ X.mT`` is their covariance.
 
     Args:
         points: ``... x d x n``.
-        kept: ``... x n``, boolean (broadcast), the points to count; the others become 0.
+        kept: ``... x n``, boolean (broadcast), the points to count; the others become 0. None
+            counts all.
         covariance: ``'sum'`` or ``'mean'`` of the outer products over the points counted.
 
     Returns:
         ``... x d x n``, ``points - mean``, divided by ``sqrt(n)`` for ``'mean'``. Fewer than two
         points have no covariance: all 0.
     """
+    if kept is None:
+        centred = points - points.mean(dim=-1, keepdim=True)
+        return centred / points.shape[-1] ** 0.5 if covariance == 'mean' else centred
     kept = kept.unsqueeze(-2).to(points.dtype)
     count = kept.sum(dim=-1, keepdim=True).clamp(min=1)
     mean = (points * kept).sum(dim=-1, keepdim=True) / count
