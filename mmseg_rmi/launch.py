@@ -76,15 +76,7 @@ def fall_back_to_cpu(cfg: Config) -> list[str]:
     """Replace what needs a GPU, in place, and return one log line for each replacement.
 
     Synchronised batch normalisation becomes plain, NCCL becomes gloo.
-
-    Raises:
-        ValueError: The config asks for automatic mixed precision.
     """
-    if cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
-        raise ValueError(
-            'mixed-precision training (--amp, AmpOptimWrapper) needs a GPU and none was found: '
-            'leave out --amp or set optim_wrapper.type=OptimWrapper'
-        )
     notes = []
     if _replace_synchronised_norms(cfg.model):
         notes.append('No GPU: plain BN takes the place of SyncBN.')

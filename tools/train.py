@@ -3,6 +3,7 @@
 import argparse
 
 from mmengine.config import Config
+from mmengine.device import get_device
 
 from mmseg_rmi import launch
 
@@ -23,6 +24,8 @@ def parse_args() -> argparse.Namespace:
 
 def use_mixed_precision(cfg: Config) -> None:
     """Train in mixed precision with dynamic loss scaling."""
+    if get_device() == 'cpu':
+        raise ValueError('--amp needs a GPU and none was found: leave it out')
     wrapper = cfg.optim_wrapper
     if wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(f'--amp works with OptimWrapper alone, the config has {wrapper.type}')

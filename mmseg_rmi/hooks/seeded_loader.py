@@ -53,7 +53,7 @@ class NumberedBatches(Sampler):
         self.batches = batches
         self.number = first
         self.length = len(loader)
-        self.sampler = loader.sampler  # where mmengine's DistSamplerSeedHook looks for it
+        self.sampler = _sampler(loader)  # where mmengine's DistSamplerSeedHook looks for it
 
     def __len__(self) -> int:
         return self.length
@@ -108,9 +108,14 @@ def endless_seeded_loader(loader: DataLoader, entropy: tuple[int, ...], trained:
 
 def _epochs(loader: DataLoader) -> Iterator[list[int]]:
     for epoch in count():
-        if epoch and hasattr(loader.sampler, 'set_epoch'):
-            loader.sampler.set_epoch(epoch)
+        if epoch and hasattr(_sampler(loader), 'set_epoch'):
+            _sampler(loader).set_epoch(epoch)
         yield from _batches(loader)
+
+
+def _sampler(loader: DataLoader) -> Any:
+    # Not loader.sampler, which a batch sampler from the config leaves at torch's default.
+    return cast(Any, loader.batch_sampler).sampler
 
 
 def _batches(loader: DataLoader) -> Iterable[list[int]]:

@@ -7,7 +7,12 @@ from tool_runs import load_tool
 train, evaluate = load_tool('train.py'), load_tool('test.py')
 
 
-def test_amp_scales_the_loss_dynamically():
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr(train, 'get_device', lambda: 'cuda')
+
+
+def test_amp_scales_the_loss_dynamically(gpu):
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', clip_grad=None)))
     train.use_mixed_precision(cfg)
     assert cfg.optim_wrapper.to_dict() == dict(
@@ -15,15 +20,22 @@ def test_amp_scales_the_loss_dynamically():
     )
 
 
-def test_amp_keeps_the_scale_that_the_config_chose():
+def test_amp_keeps_the_scale_that_the_config_chose(gpu):
     cfg = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', loss_scale=512.0)))
     train.use_mixed_precision(cfg)
     assert cfg.optim_wrapper.loss_scale == 512.0
 
 
-def test_amp_with_another_optimizer_wrapper_is_refused():
+def test_amp_with_another_optimizer_wrapper_is_refused(gpu):
     cfg = Config(dict(optim_wrapper=dict(type='ApexOptimWrapper')))
     with pytest.raises(ValueError, match='--amp works with OptimWrapper alone'):
+        train.use_mixed_precision(cfg)
+
+
+def test_amp_without_a_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr(train, 'get_device', lambda: 'cpu')
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+    with pytest.raises(ValueError, match='--amp needs a GPU and none was found'):
         train.use_mixed_precision(cfg)
 
 
