@@ -1,30 +1,38 @@
 """How much memory an operation of torch asks for at once."""
 
+import pytest
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mmseg_rmi.functional import one_pass
+
 
 class Allocations(TorchDispatchMode):
-    """Notes the bytes of every tensor that is made, views of other tensors aside.
-
-    Attributes:
-        sizes: bytes, the largest first.
-    """
+    """Notes the bytes of every tensor that is made, views of other tensors aside."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sizes: list[int] = []
+        self._sizes: list[int] = []
+
+    @property
+    def sizes(self) -> list[int]:
+        """Bytes, the most first."""
+        return sorted(self._sizes, reverse=True)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         given = {place_of(each) for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)}
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and place_of(tensor) not in given:
-                self.sizes.append(tensor.untyped_storage().nbytes())
-        self.sizes.sort(reverse=True)
+                self._sizes.append(tensor.untyped_storage().nbytes())
         return result
 
 
 def place_of(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
+
+
+def limit_blocks(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
+    """Let blocks of maps, and of points, take that many bytes; one map is always allowed."""
+    monkeypatch.setattr(one_pass, 'BLOCK_BYTES', dict.fromkeys(['cpu', 'cuda'], (budget, budget)))

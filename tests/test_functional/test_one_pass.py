@@ -5,7 +5,7 @@ import math
 import drawn
 import pytest
 import torch
-from allocations import Allocations
+from allocations import Allocations, limit_blocks
 from batches import block_labels, make_batch, sharp_logits
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -16,7 +16,6 @@ from scores import region_scores
 from mmseg_rmi.functional import (
     RMISettings,
     batch_normalizers,
-    one_pass,
     one_pass_objective,
     rmi_objective,
 )
@@ -160,7 +159,7 @@ SIZES = dict(few_large_maps=(2, 5, 257), many_small_maps=(2, 150, 65))
 def test_only_the_gradient_is_as_large_as_the_logits(
     monkeypatch, downsample, images, classes, side
 ):
-    limit_blocks(monkeypatch, 1 << 16)
+    limit_blocks(monkeypatch, 1 << 18)
     logits, labels = random_batch(images, classes, side)
     loss = RMILoss(downsample=downsample)
     with Allocations() as allocations:
@@ -172,15 +171,11 @@ def test_only_the_gradient_is_as_large_as_the_logits(
 
 @pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode])
 def test_value_alone_needs_nothing_as_large_as_an_image(monkeypatch, mode):
-    limit_blocks(monkeypatch, 1 << 16)
+    limit_blocks(monkeypatch, 1 << 18)
     logits, labels = random_batch(2, 21, 257)
     with mode(), Allocations() as allocations:
         RMILoss()(logits, labels)
     assert allocations.sizes[0] < logits.nbytes / 4
-
-
-def limit_blocks(monkeypatch, budget: int) -> None:
-    monkeypatch.setattr(one_pass, 'BLOCK_BYTES', dict.fromkeys(['cpu', 'cuda'], (budget, budget)))
 
 
 def random_batch(images: int, classes: int, side: int):
