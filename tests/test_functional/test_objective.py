@@ -104,11 +104,14 @@ def test_tiny_ridge_equals_exact_arithmetic(ridge):
 
 
 @pytest.mark.parametrize('ignore_index', [-100, -1, 0, 1, 254])
-def test_ignore_index_may_be_any_label(ignore_index):
-    logits, labels = make_batch()
+@pytest.mark.parametrize('classes', [1, 3])
+@pytest.mark.parametrize('name', OBJECTIVES)
+def test_ignore_index_may_be_any_label(name, classes, ignore_index):
+    logits, labels = make_batch(classes=classes)
     labels[labels == 255] = ignore_index
     expected = oracle.objective(logits, labels, ignore_index=ignore_index)
-    assert_close(float64(logits, labels, ignore_index=ignore_index), expected)
+    measured = OBJECTIVES[name](logits, labels, ignore_index=ignore_index)
+    assert_close(measured, expected, precision_of(name))
 
 
 def test_pixel_weight_scales_the_pixel_term_as_in_the_oracle():
