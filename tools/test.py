@@ -53,6 +53,12 @@ def augment(cfg: Config) -> None:
     cfg.model = {**cfg.tta_model, 'module': cfg.model}
 
 
+def forget_training(cfg: Config) -> None:
+    """Build nothing for training: painting would, and would then need the training images."""
+    for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[name] = None
+
+
 def main() -> None:
     """Test as the command line says."""
     args = parse_args()
@@ -64,6 +70,7 @@ def main() -> None:
         paint_predictions(cfg, args.show, args.wait_time, args.show_dir)
     if args.tta:
         augment(cfg)
+    forget_training(cfg)
     launch.build_runner(cfg).test()
 
 
