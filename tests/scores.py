@@ -25,6 +25,4 @@ def region_scores(
         regions = extract_regions(pooled.double(), settings.region_size)
         return centre(regions, torch.ones(regions.shape[-1]) > 0, settings.covariance)
 
-    return region_score(
-        points(truth, interpolation='nearest'), points(probability), settings.ridge
-    )
+    return region_score(points(truth, interpolation='nearest'), points(probability), settings.ridge)
