@@ -132,7 +132,7 @@ def run(command: list[str], log_file: Path, stage: str, monitor: Monitor) -> Non
         RuntimeError: The tool failed; holds the end of what it said.
     """
     with (
-        log_file.open('a') as log,
+        log_file.open('a', buffering=1) as log,  # whole lines, for whoever looks on
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process,
