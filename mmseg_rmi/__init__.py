@@ -1,6 +1,6 @@
 """Region Mutual Information loss for MMSegmentation (Zhao et al., NeurIPS 2019).
 
-Importing the package registers its losses, decode heads, data sets and hooks with
+Importing the package registers its losses, decode heads, data sets, hooks and metrics with
 ``mmseg.registry``; from a config, ``custom_imports=dict(imports=['mmseg_rmi'])`` does it.
 """
 
@@ -8,7 +8,16 @@ from mmseg_rmi import compat as compat
 
 compat.prepare_framework()
 
-from mmseg_rmi import datasets, decode_heads, functional, hooks, losses, optim  # noqa: E402
+from mmseg_rmi import datasets, decode_heads, functional, hooks, losses, metrics, optim  # noqa: E402
 
 __version__ = '0.1.0'
-__all__ = ['compat', 'datasets', 'decode_heads', 'functional', 'hooks', 'losses', 'optim']
+__all__ = [
+    'compat',
+    'datasets',
+    'decode_heads',
+    'functional',
+    'hooks',
+    'losses',
+    'metrics',
+    'optim',
+]

@@ -1,0 +1,39 @@
+"""mmseg's IoU with every class's value among the results, not in the log alone."""
+
+from __future__ import annotations
+
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import METRICS
+
+
+@METRICS.register_module()
+class ClasswiseIoUMetric(IoUMetric):
+    """``IoUMetric`` that also returns what it prints per class, in percent.
+
+    Takes the arguments of ``mmseg.evaluation.IoUMetric``. To its results come, for each of
+    ``iou_metrics``, keys such as ``IoU.road`` (``Dice.road``, ``Fscore.road``), which the JSON file
+    of a test and the visualisation backends then hold. A class that neither the truth nor a
+    prediction has is NaN, as in the printed table.
+    """
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Turn the areas of all images into means and values per class.
+
+        Args:
+            results: one tuple per image of intersection, union, predicted and true area, ``C`` each.
+
+        Returns:
+            mmseg's means (``aAcc``, ``mIoU``, ``mAcc``, ...) and one entry per class.
+        """
+        means = super().compute_metrics(results)
+        if self.format_only:
+            return means
+        areas = (sum(area) for area in zip(*results, strict=True))
+        values = self.total_area_to_metrics(*areas, self.metrics, self.nan_to_num, self.beta)
+        asked = [self.metrics] if isinstance(self.metrics, str) else self.metrics
+        names = [metric.removeprefix('m') for metric in asked]
+        return means | {
+            f'{name}.{label}': round(100 * float(value), 2)
+            for name in names
+            for label, value in zip(self.dataset_meta['classes'], values[name], strict=True)
+        }
