@@ -3,10 +3,15 @@
 Read it in the order of the paper: :mod:`downsampling` and :mod:`regions` (figure 1, section 4),
 :mod:`mutual_information` (Eq. 9 to 15), :mod:`objective` (Eq. 16); :mod:`settings` holds what these
 leave to choose. :mod:`one_pass` computes the same objective at a fraction of its cost, by means of
-:mod:`closed_form`; :mod:`streaming` from logits that are still to be up-sampled. Nothing here knows
-MMSegmentation.
+:mod:`closed_form`; :mod:`streaming` from logits that are still to be up-sampled.
+:mod:`affinity_field` is a loss that the paper compares with. Nothing here knows MMSegmentation.
 """
 
+from mmseg_rmi.functional.affinity_field import (
+    affinity_field_loss,
+    count_elements,
+    downsample_labels,
+)
 from mmseg_rmi.functional.downsampling import downsample, pooled_side
 from mmseg_rmi.functional.mutual_information import log_volume, posterior_covariance, region_score
 from mmseg_rmi.functional.objective import (
@@ -27,10 +32,13 @@ __all__ = [
     'Normalizers',
     'RMISettings',
     'StreamedTerms',
+    'affinity_field_loss',
     'batch_normalizers',
     'centre',
+    'count_elements',
     'cross_entropy_sum',
     'downsample',
+    'downsample_labels',
     'extract_regions',
     'log_volume',
     'negative_lower_bounds',

@@ -47,8 +47,8 @@ class RMISettings:
     nonnegative: bool = True
 
     def __post_init__(self) -> None:
-        _check_integer('region_size', self.region_size, 1, LARGEST_REGION_SIZE)
-        _check_integer('downsample_factor', self.downsample_factor, 1)
+        check_integer('region_size', self.region_size, 1, LARGEST_REGION_SIZE)
+        check_integer('downsample_factor', self.downsample_factor, 1)
         _check_choice('downsample', self.downsample, DOWNSAMPLE_METHODS)
         _check_choice('covariance', self.covariance, COVARIANCES)
         _check_choice('ignored', self.ignored, IGNORED)
@@ -85,7 +85,8 @@ def check_number(name: str, value: object) -> None:
         raise ValueError(f'{name} must be finite, got {value}')
 
 
-def _check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
+def check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise unless ``value`` is an integer of that range."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f'{name} must be an integer, got {value!r}')
     if value < least or (most is not None and value > most):

@@ -25,3 +25,17 @@ def global_normalizers(labels: Tensor, ignore_index: int) -> Normalizers:
     pixels, images = counts.unbind()
     world_size = get_world_size()
     return Normalizers((pixels + 1) / world_size, images / world_size)
+
+
+def global_divisors(counts: Tensor) -> Tensor:
+    """Counts of the global batch, at least 1, over the number of processes.
+
+    They divide the sums of a process into its share of a mean over the global batch, which is 0
+    where there is nothing to average.
+
+    Args:
+        counts: integer, any shape, of this process.
+    """
+    counts = counts.clone()
+    all_reduce(counts, op='sum')
+    return counts.clamp(min=1) / get_world_size()

@@ -1,0 +1,206 @@
+"""The affinity field loss as a loss of MMSegmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import MessageHub
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmseg_rmi.functional import affinity_field_loss, count_elements, downsample_labels, promote
+from mmseg_rmi.functional.settings import check_integer, check_number
+from mmseg_rmi.losses.finiteness import spoil_gradient_if_not_finite
+from mmseg_rmi.losses.normalization import global_divisors
+from mmseg_rmi.losses.validation import check_inputs, check_loss_constants
+
+LABEL_VALUES = 256  # that a label map of 8 bits may hold: one row of weights for each
+
+
+@MODELS.register_module()
+class AffinityFieldLoss(nn.Module):
+    """Softmax cross entropy plus a decaying affinity field loss, the paper's second baseline.
+
+    ``CE + decay_base ** -(iteration / max_iters) * affinity``: the cross entropy is the mean over
+    valid pixels at full resolution, the affinity field loss is
+    :func:`mmseg_rmi.functional.affinity_field_loss`. The iteration is that of MMEngine's training
+    loop; outside of one the factor is 1.
+
+    Args:
+        sizes: distances to a pixel's eight neighbours on the down-sampled map; 1 is a 3 x 3 window.
+            Several sizes are averaged.
+        adaptive: learn the weights of that average, by the label of the centre, apart for edges
+            and others: parameters that start equal and climb the loss, as the original does.
+        margin: KL divergence in nats from which on the two pixels of an edge differ enough.
+        downsample_factor: DF; 1 takes the maps as they are.
+        decay_base: at least 1; 20 in the RMI authors' code, 10 in the original, 1 for no decay.
+        loss_weight: factor of the whole.
+        loss_name: name in the log; must contain ``'loss'``.
+
+    Source: Ke et al., "Adaptive Affinity Fields for Semantic Segmentation", ECCV 2018; "Affinity"
+    in tables 1 and 4 of the RMI paper.
+
+    Example:
+        >>> labels = torch.zeros(1, 32, 32, dtype=torch.long)
+        >>> AffinityFieldLoss()(torch.zeros(1, 2, 32, 32), labels)  # equal neighbours; log 2
+        tensor(0.6931)
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int] = (1,),
+        adaptive: bool = False,
+        margin: float = 3.0,
+        downsample_factor: int = 8,
+        decay_base: float = 20.0,
+        loss_weight: float = 1.0,
+        loss_name: str = 'loss_affinity',
+    ) -> None:
+        super().__init__()
+        _check_sizes(sizes, adaptive)
+        check_number('margin', margin)
+        if not margin > 0:
+            raise ValueError(f'margin must be greater than 0, got {margin}')
+        check_integer('downsample_factor', downsample_factor, 1)
+        check_number('decay_base', decay_base)
+        if decay_base < 1:
+            raise ValueError(f'decay_base must be at least 1 (no decay), got {decay_base}')
+        check_loss_constants(loss_weight, loss_name)
+        self.sizes = tuple(sizes)
+        self.margin = margin
+        self.downsample_factor = downsample_factor
+        self.decay_base = decay_base
+        self.loss_weight = loss_weight
+        self._loss_name = loss_name
+        self.size_scores = None
+        if adaptive:
+            self.size_scores = nn.Parameter(torch.zeros(2, LABEL_VALUES, len(self.sizes)))
+
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = 255,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Compute the loss of a batch.
+
+        Args:
+            logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C is at least 2.
+            labels: ``B x H x W``, integer, in ``[0, C)`` or ``ignore_index``.
+            weight: ``B x H x W``, scales the cross entropy.
+            ignore_index: label of pixels that do not count.
+            **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
+
+        Returns:
+            Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not.
+
+        Raises:
+            ValueError: shapes, devices, labels or reduction that do not fit, one channel, maps too
+                small.
+            TypeError: logits that are not floating point, labels that are not integer.
+        """
+        check_inputs(logits, labels, weight, ignore_index, **kwargs)
+        self._check_channels(logits)
+        self._check_neighbours_fit(logits)
+        labels = labels.long()  # a narrow type would wrap the numbers it is compared with
+        pixels, pairs = self._divisors(labels, logits.shape[1], ignore_index)
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = promote(logits)
+            affinity = affinity_field_loss(
+                logits,
+                labels,
+                self.sizes,
+                self.margin,
+                self.downsample_factor,
+                ignore_index=ignore_index,
+                size_weights=self.size_weights,
+                counts=pairs,
+            )
+            loss = _cross_entropy_sum(logits, labels, weight, ignore_index) / pixels
+            loss = loss + self.decay_base ** -training_progress() * affinity
+        return spoil_gradient_if_not_finite(self.loss_weight * loss)
+
+    @property
+    def size_weights(self) -> Tensor | None:
+        """Weights of the sizes, by label, of edges and of others, ``2 x 256 x K``; None if equal.
+
+        Their gradient by the scores has its sign reversed, so that descending the loss climbs it.
+        """
+        if self.size_scores is None:
+            return None
+        return (2 * self.size_scores.detach() - self.size_scores).softmax(dim=2)
+
+    @property
+    def loss_name(self) -> str:
+        """Name of the loss in MMEngine's log."""
+        return self._loss_name
+
+    def _divisors(self, labels: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+        """Valid pixels, and elements that are edges and that are not, of the global batch."""
+        pixels = (labels != ignore_index).sum().reshape(1)
+        small = downsample_labels(labels, self.downsample_factor)
+        elements = count_elements(small, classes, self.sizes, ignore_index)
+        divisors = global_divisors(torch.cat([pixels, elements.flatten()]))
+        return divisors[0], divisors[1:].view_as(elements)
+
+    def _check_channels(self, logits: Tensor) -> None:
+        channels = logits.shape[1]
+        if channels == 1:
+            raise ValueError(
+                'AffinityFieldLoss takes the softmax over at least 2 channels, got logits '
+                f'{tuple(logits.shape)}: let the head predict both classes (num_classes=2, without '
+                'out_channels=1)'
+            )
+        if self.size_scores is not None and channels > LABEL_VALUES:
+            raise ValueError(
+                f'adaptive=True has weights for {LABEL_VALUES} classes, got {channels} channels of '
+                'logits: use adaptive=False'
+            )
+
+    def _check_neighbours_fit(self, logits: Tensor) -> None:
+        least = (max(self.sizes) + 1) * self.downsample_factor
+        if min(logits.shape[-2:]) < least:
+            raise ValueError(
+                f'neighbours at a distance of {max(self.sizes)} do not fit into logits of '
+                f'{logits.shape[-2]} x {logits.shape[-1]} at downsample_factor='
+                f'{self.downsample_factor}: use crops of at least {least} x {least}, or smaller '
+                'sizes or a smaller downsample_factor'
+            )
+
+
+def training_progress() -> float:
+    """Share of its iterations that MMEngine's running training has done, in [0, 1); else 0."""
+    hub = MessageHub.get_current_instance()
+    if hub.get_info('loop_stage') != 'train':
+        return 0.0
+    return hub.get_info('iter') / hub.get_info('max_iters')
+
+
+def _cross_entropy_sum(
+    logits: Tensor, labels: Tensor, weight: Tensor | None, ignore_index: int
+) -> Tensor:
+    if weight is None:
+        return F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction='sum')
+    each = F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction='none')
+    return (weight * each).sum()
+
+
+def _check_sizes(sizes: Sequence[int], adaptive: bool) -> None:
+    if not isinstance(sizes, (list, tuple)) or not sizes:
+        raise TypeError(f'sizes must be a list of distances such as (1, 2, 3), got {sizes!r}')
+    for size in sizes:
+        check_integer('sizes', size, 1)
+    if len(set(sizes)) < len(sizes):
+        raise ValueError(f'sizes must differ from each other, got {sizes}')
+    if not isinstance(adaptive, bool):
+        raise TypeError(f'adaptive must be True or False, got {adaptive!r}')
+    if adaptive and len(sizes) == 1:
+        raise ValueError(
+            f'adaptive=True weighs several sizes, got sizes={sizes}: use sizes=(1, 2, 3), as the '
+            'original does, or adaptive=False'
+        )
