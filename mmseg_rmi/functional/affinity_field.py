@@ -200,15 +200,15 @@ def pair_up(maps: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
         >>> centre.tolist(), neighbour.tolist()
         ([[4, 5]], [[2, 3]])
     """
-    neighbour = [
-        slice(max(step, 0), side + min(step, 0))
-        for step, side in zip(offset, maps.shape[-2:], strict=True)
-    ]
-    centre = [
-        slice(max(-step, 0), side + min(-step, 0))
-        for step, side in zip(offset, maps.shape[-2:], strict=True)
-    ]
-    return maps[(..., *centre)], maps[(..., *neighbour)]
+    (height, width), (rows, columns) = maps.shape[-2:], offset
+    centre = maps[..., _inside(height, rows), _inside(width, columns)]
+    neighbour = maps[..., _inside(height, -rows), _inside(width, -columns)]
+    return centre, neighbour
+
+
+def _inside(side: int, step: int) -> slice:
+    """Positions from which a step stays within a side."""
+    return slice(max(-step, 0), side + min(-step, 0))
 
 
 def downsample_labels(labels: Tensor, factor: int) -> Tensor:
