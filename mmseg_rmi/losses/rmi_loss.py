@@ -53,6 +53,8 @@ class RMILoss(nn.Module):
         True
     """
 
+    use_sigmoid = True  # how test-time fusion learns what the logits are
+
     def __init__(
         self,
         region_size: int = 3,

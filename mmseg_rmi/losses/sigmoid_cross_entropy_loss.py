@@ -36,6 +36,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
         tensor(0.6931)
     """
 
+    use_sigmoid = True  # how test-time fusion learns what the logits are
     class_weight: Tensor | None
 
     def __init__(
