@@ -68,7 +68,7 @@ class RegionLossMixin:
         Returns:
             ``loss_bce``, ``loss_region``, ``rmi_score`` and ``acc_seg`` (in percent), scalars.
         """
-        labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
+        labels = self._stack_batch_gt(batch_data_samples).squeeze(1).int()  # half the memory
         terms = self.loss_decode.stream(
             seg_logits, labels, ignore_index=self.ignore_index, align_corners=self.align_corners
         )

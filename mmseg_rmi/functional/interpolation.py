@@ -1,4 +1,4 @@
-"""Bilinear interpolation differentiated by hand.
+"""Bilinear interpolation into given memory, and differentiated by hand.
 
 Shapes: ``k`` maps, ``h x w`` before interpolation, ``H x W`` after it.
 """
@@ -12,6 +12,27 @@ from torch.nn import functional as F
 # Where torch's own adjoint adds in a fixed order. On CUDA it adds in any, so that runs differ, and
 # raises where deterministic algorithms are asked for.
 DETERMINISTIC_DEVICES = ('cpu',)
+
+
+def bilinear_into(out: Tensor, maps: Tensor, align_corners: bool) -> None:
+    """Interpolate maps, ``k x h x w``, into memory that is there already, ``k x H x W``.
+
+    Args:
+        out: written.
+        maps: to interpolate, in their own precision.
+        align_corners: as in :func:`torch.nn.functional.interpolate`.
+
+    Example:
+        >>> wide = torch.empty(1, 1, 3)
+        >>> bilinear_into(wide, torch.tensor([[[0.0, 1.0]]]), align_corners=True)
+        >>> wide
+        tensor([[[0.0000, 0.5000, 1.0000]]])
+    """
+    size = list(out.shape[1:])
+    if maps.dtype == out.dtype:
+        torch.ops.aten.upsample_bilinear2d.out(maps[None], size, align_corners, out=out[None])
+    else:
+        out.copy_(F.interpolate(maps[None], size, mode='bilinear', align_corners=align_corners)[0])
 
 
 def bilinear_adjoint(gradient: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:

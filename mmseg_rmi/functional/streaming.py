@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from mmseg_rmi.functional.interpolation import bilinear_adjoint
+from mmseg_rmi.functional.interpolation import bilinear_adjoint, bilinear_into
 from mmseg_rmi.functional.objective import Normalizers, batch_normalizers, default_region_dtype
 from mmseg_rmi.functional.one_pass import (
     ImageTerms,
@@ -97,8 +96,14 @@ class _Stream:
 
     def run(self, logits: Tensor, labels: Tensor, gradient: Tensor | None = None) -> StreamedTerms:
         """Sum over the images; the gradient by the logits is written if given."""
+        # One image's memory for all of them: what is freed in turn, an allocator may not reuse.
+        full = logits.new_empty(
+            logits.shape[1], *labels.shape[1:], dtype=self.visitor.dtype
+        )
         found = [
-            self._visit(logits[image], labels[image], None if gradient is None else gradient[image])
+            self._visit(
+                logits[image], labels[image], full, None if gradient is None else gradient[image]
+            )
             for image in range(len(labels))
         ]
         region = torch.stack([terms.region for terms, _ in found]).sum()
@@ -110,12 +115,10 @@ class _Stream:
         return StreamedTerms(total.to(dtype), region.to(dtype), score, correct)
 
     def _visit(
-        self, logits: Tensor, labels: Tensor, gradient: Tensor | None
+        self, logits: Tensor, labels: Tensor, full: Tensor, gradient: Tensor | None
     ) -> tuple[ImageTerms, Tensor]:
-        """One image's terms and correct pixels; what is of full resolution ends here."""
-        full = F.interpolate(
-            logits[None], labels.shape, mode='bilinear', align_corners=self.align_corners
-        )[0].to(self.visitor.dtype)
+        """One image's terms and correct pixels; ``full`` is memory to up-sample into."""
+        bilinear_into(full, logits, self.align_corners)
         correct = self._count_correct(full, labels)
         terms = self.visitor.visit(full, labels, gradient=None if gradient is None else full)
         if gradient is not None:

@@ -108,7 +108,7 @@ class RMILoss(nn.Module):
             TypeError: logits that are not floating point, labels that are not integer.
         """
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
-        labels = labels.long()  # a narrow type would wrap the numbers it is compared with
+        labels = _widen(labels)
         if self.settings.loss_lambda < 1:
             check_region_fits(logits, self.settings)
         with torch.autocast(logits.device.type, enabled=False):
@@ -145,7 +145,7 @@ class RMILoss(nn.Module):
         if logits.dim() == 4 and labels.dim() == 3:
             up_sampled = logits[..., :1, :1].expand(-1, -1, *labels.shape[1:])  # for its shape only
         check_inputs(up_sampled, labels, None, ignore_index)
-        labels = labels.long()
+        labels = _widen(labels)
         if self.settings.loss_lambda < 1:
             check_region_fits(up_sampled, self.settings)
         with torch.autocast(logits.device.type, enabled=False):
@@ -170,3 +170,8 @@ class RMILoss(nn.Module):
     def extra_repr(self) -> str:
         """The settings, as ``print(model)`` shows them."""
         return f'{self.settings}, loss_weight={self.loss_weight}'
+
+
+def _widen(labels: Tensor) -> Tensor:
+    """Labels of a type that does not wrap the numbers it is compared with."""
+    return labels if labels.dtype in (torch.int32, torch.int64) else labels.int()
