@@ -1,14 +1,24 @@
 """Region Mutual Information loss for MMSegmentation (Zhao et al., NeurIPS 2019).
 
-Importing the package registers its losses, decode heads, data sets, hooks and metrics with
-``mmseg.registry``; from a config, ``custom_imports=dict(imports=['mmseg_rmi'])`` does it.
+Importing the package registers its losses, decode heads, data sets, hooks, metrics and
+test-time models with ``mmseg.registry``; from a config,
+``custom_imports=dict(imports=['mmseg_rmi'])`` does it.
 """
 
 from mmseg_rmi import compat as compat
 
 compat.prepare_framework()
 
-from mmseg_rmi import datasets, decode_heads, functional, hooks, losses, metrics, optim  # noqa: E402
+from mmseg_rmi import (  # noqa: E402
+    datasets,
+    decode_heads,
+    functional,
+    hooks,
+    losses,
+    metrics,
+    optim,
+    segmentors,
+)
 
 __version__ = '0.1.0'
 __all__ = [
@@ -20,4 +30,5 @@ __all__ = [
     'losses',
     'metrics',
     'optim',
+    'segmentors',
 ]

@@ -1,0 +1,178 @@
+"""A test that refines every prediction by a dense CRF, in processes beside the network."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, NamedTuple
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.dist import is_main_process
+from mmengine.fileio import get
+from mmengine.runner import TestLoop
+from mmengine.runner.amp import autocast
+from mmengine.structures import PixelData
+from mmseg.models.segmentors import SegTTAModel
+from mmseg.registry import LOOPS
+from mmseg.structures import SegDataSample
+from rich.progress import track
+from torch import nn
+
+from mmseg_rmi.functional.settings import check_integer
+from mmseg_rmi.segmentors.dense_crf import DenseCRF
+from mmseg_rmi.segmentors.probabilities import final_head, resolve_activation, to_distribution
+
+
+class Prediction(NamedTuple):
+    """What a worker process needs to refine the label map of one image."""
+
+    distribution: np.ndarray  # C x H x W
+    img_path: str
+    threshold: float | None  # of the foreground, in a binary map
+
+
+class PendingBatch(NamedTuple):
+    """A batch that is through the network."""
+
+    index: int
+    data_batch: Any
+    samples: list[SegDataSample]
+    labels: list[Future[np.ndarray]]
+
+
+@LOOPS.register_module()
+class DenseCRFTestLoop(TestLoop):
+    """Tests with a dense CRF after the network, as the paper's "CE & CRF".
+
+    One line switches it on, for any segmentor and its checkpoints as they are:
+    ``test_cfg = dict(type='DenseCRFTestLoop', iterations=10)`` in a config, or on the command line
+    ``tools/test.py CONFIG CHECKPOINT --cfg-options test_cfg.type=DenseCRFTestLoop``. It replaces
+    ``pred_sem_seg``, at the size and with the pixels of the image file; ``seg_logits`` stay those
+    of the network. The predicted probabilities are those that the head was trained to give: softmax
+    or sigmoids. (Sigmoids are divided by their sum, which a CRF does not notice.)
+
+    The CRF of an image runs in a worker process while the network predicts the next ones. Results
+    come out in the order of the data set. A bar shows the progress. A distributed test divides the
+    workers of a machine among its processes.
+
+    Args:
+        runner: the runner.
+        dataloader: the data loader, or its config.
+        evaluator: the evaluator, or its config.
+        fp16: run the network under autocast.
+        activation: ``'sigmoid'`` or ``'softmax'``; None finds it from the losses of the head.
+        num_workers: worker processes; None is as many as there are CPUs for this process.
+        **crf: the settings of :class:`mmseg_rmi.segmentors.DenseCRF`.
+
+    Raises:
+        ImportError: pydensecrf is not installed; says how to install it.
+        ValueError: a setting does not fit, or the model is a ``SegTTAModel``, which does not hand
+            on its mean probabilities.
+
+    Example:
+        >>> test_cfg = dict(type='DenseCRFTestLoop', iterations=5)
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Any,
+        evaluator: Any,
+        fp16: bool = False,
+        activation: str | None = None,
+        num_workers: int | None = None,
+        **crf: Any,
+    ) -> None:
+        self.crf = DenseCRF(**crf)
+        self.num_workers = _cpus_of_this_process() if num_workers is None else num_workers
+        check_integer('num_workers', self.num_workers, 1)
+        _check_fusion(runner.model)
+        self.activation = resolve_activation(activation, runner.model)
+        super().__init__(runner, dataloader, evaluator, fp16)
+
+    @torch.no_grad()
+    def run(self) -> dict[str, float]:
+        """Test, and return the metrics."""
+        self.runner.call_hook('before_test')
+        self.runner.call_hook('before_test_epoch')
+        self.runner.model.eval()
+        for batch in track(
+            self._refined_batches(),
+            description='Dense CRF',
+            total=len(self.dataloader),
+            disable=not is_main_process(),
+        ):
+            self.evaluator.process(data_samples=batch.samples, data_batch=batch.data_batch)
+            self.runner.call_hook(
+                'after_test_iter',
+                batch_idx=batch.index,
+                data_batch=batch.data_batch,
+                outputs=batch.samples,
+            )
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        self.runner.call_hook('after_test_epoch', metrics=metrics)
+        self.runner.call_hook('after_test')
+        return metrics
+
+    def _refined_batches(self) -> Iterator[PendingBatch]:
+        """Keep the network ahead of the CRF, by just so much that no worker waits for it."""
+        pending: deque[PendingBatch] = deque()
+        with ProcessPoolExecutor(self.num_workers) as pool:
+            for index, data_batch in enumerate(self.dataloader):
+                pending.append(self._predict(index, data_batch, pool))
+                if len(pending) > self.num_workers:
+                    yield _replace_labels(pending.popleft())
+            while pending:
+                yield _replace_labels(pending.popleft())
+
+    def _predict(self, index: int, data_batch: Any, pool: ProcessPoolExecutor) -> PendingBatch:
+        self.runner.call_hook('before_test_iter', batch_idx=index, data_batch=data_batch)
+        with autocast(enabled=self.fp16):
+            samples = self.runner.model.test_step(data_batch)
+        futures = [pool.submit(refine, self.crf, self._collect(sample)) for sample in samples]
+        return PendingBatch(index, data_batch, samples, futures)
+
+    def _collect(self, sample: SegDataSample) -> Prediction:
+        if 'img_path' not in sample:
+            raise ValueError(
+                'a dense CRF reads the original image and a prediction has no img_path: let the test '
+                "pipeline keep it (dict(type='PackSegInputs') does unless meta_keys leave it out)"
+            )
+        seg_logits = sample.seg_logits.data.float()
+        return Prediction(
+            to_distribution(seg_logits, self.activation).cpu().numpy(),
+            sample.img_path,
+            final_head(self.runner.model).threshold if len(seg_logits) == 1 else None,
+        )
+
+
+def refine(crf: DenseCRF, prediction: Prediction) -> np.ndarray:
+    """Read the image of a prediction and return the label map, ``1 x H x W``, that a CRF infers."""
+    image = mmcv.imfrombytes(get(prediction.img_path), channel_order='rgb')
+    posterior = crf(prediction.distribution, image)
+    if prediction.threshold is None:
+        return posterior.argmax(0)[None]
+    return (posterior[1:] > prediction.threshold).astype(np.int64)
+
+
+def _replace_labels(batch: PendingBatch) -> PendingBatch:
+    for sample, labels in zip(batch.samples, batch.labels, strict=True):
+        device = sample.pred_sem_seg.data.device
+        sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels.result()).to(device))
+    return batch
+
+
+def _check_fusion(model: nn.Module) -> None:
+    if isinstance(model, SegTTAModel):
+        raise ValueError(
+            'SegTTAModel hands on a label map without its mean probabilities, which the dense CRF '
+            "would refine: set tta_model=dict(type='ProbabilityTTAModel')"
+        )
+
+
+def _cpus_of_this_process() -> int:
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get('LOCAL_WORLD_SIZE', 1)))

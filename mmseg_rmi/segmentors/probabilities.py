@@ -1,0 +1,102 @@
+"""From the scores of a head to the probabilities that it was trained to give, and back.
+
+``C`` classes (1 is a binary map), ``H x W`` pixels. A prediction of MMSegmentation holds, as
+``seg_logits``, the logits of C classes, but for C = 1 the probability of the foreground.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Activation = Literal['sigmoid', 'softmax']
+ACTIVATIONS = get_args(Activation)
+
+
+def final_head(model: nn.Module) -> nn.Module:
+    """Find the decode head that predicts, in a segmentor or in whatever wraps it."""
+    while not hasattr(model, 'decode_head') and hasattr(model, 'module'):
+        model = model.module
+    head = model.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def find_activation(head: nn.Module) -> Activation:
+    """Find what a head's losses make probabilities with: sigmoid if they say ``use_sigmoid``.
+
+    Losses that do not have the attribute are silent: beside others they have no say, and alone they
+    are of softmax, as in MMSegmentation. A head of one channel is of sigmoid.
+
+    Raises:
+        ValueError: the losses contradict each other, or there are none; says what to set.
+    """
+    if getattr(head, 'out_channels', None) == 1:
+        return 'sigmoid'
+    losses = getattr(head, 'loss_decode', None)
+    if not isinstance(losses, nn.Module):
+        raise ValueError(
+            f'{type(head).__name__} has no loss_decode that says what it was trained to give: set '
+            f"activation='softmax' or activation='sigmoid'"
+        )
+    each = list(losses) if isinstance(losses, nn.ModuleList) else [losses]
+    said = {loss.use_sigmoid for loss in each if hasattr(loss, 'use_sigmoid')}
+    if len(said) > 1:
+        names = ', '.join(type(loss).__name__ for loss in each)
+        raise ValueError(
+            f'the losses of {type(head).__name__} ({names}) are partly of softmax and partly of '
+            "sigmoid: set activation='softmax' or activation='sigmoid'"
+        )
+    return 'sigmoid' if said == {True} else 'softmax'
+
+
+def resolve_activation(activation: str | None, model: nn.Module) -> Activation:
+    """Take the activation that was set, or else what the model's losses say.
+
+    Raises:
+        ValueError: another word than softmax and sigmoid, or as :func:`find_activation`.
+    """
+    if activation is None:
+        return find_activation(final_head(model))
+    if activation not in ACTIVATIONS:
+        raise ValueError(f'activation must be one of {ACTIVATIONS} or None, got {activation!r}')
+    return activation
+
+
+def to_probabilities(seg_logits: Tensor, activation: Activation) -> Tensor:
+    """Map the ``C x H x W`` ``seg_logits`` of a prediction to probabilities of that shape.
+
+    >>> to_probabilities(torch.zeros(4, 1, 1), 'sigmoid').flatten()
+    tensor([0.5000, 0.5000, 0.5000, 0.5000])
+    """
+    if len(seg_logits) == 1:
+        return seg_logits
+    return seg_logits.softmax(0) if activation == 'softmax' else seg_logits.sigmoid()
+
+
+def from_probabilities(probabilities: Tensor, activation: Activation) -> Tensor:
+    """Undo :func:`to_probabilities`, up to a constant per pixel for softmax.
+
+    >>> from_probabilities(torch.full((2, 1, 1), 0.5), 'sigmoid').flatten()
+    tensor([0., 0.])
+    """
+    if len(probabilities) == 1:
+        return probabilities
+    return probabilities.log() if activation == 'softmax' else probabilities.logit()
+
+
+def to_distribution(seg_logits: Tensor, activation: Activation) -> Tensor:
+    """Map ``seg_logits`` to one distribution over the classes, or over {background, foreground}.
+
+    One-vs-rest sigmoids are divided by their sum, which leaves their ratios.
+
+    >>> to_distribution(torch.tensor([[[0.3]]]), 'sigmoid').flatten()
+    tensor([0.7000, 0.3000])
+    """
+    if len(seg_logits) == 1:
+        return torch.cat([1 - seg_logits, seg_logits])
+    if activation == 'sigmoid':
+        seg_logits = functional.logsigmoid(seg_logits)
+    return seg_logits.softmax(0)
