@@ -231,7 +231,7 @@ def _now(device: str) -> float:
 
 def measure_memory(case: Case, device: str, name: str) -> int:
     """Extra peak bytes of one forward and backward, measured in this process."""
-    for step in steps_of(replace(case, batch=1, size=64, low=case.low and 16), device).values():
+    for step in steps_of(replace(case, batch=2, size=64, low=case.low and 16), device).values():
         step().backward()  # loads what the first call loads
     step = steps_of(case, device)[name]
     if device == 'cuda':
