@@ -56,7 +56,7 @@ $(PY):
 
 .PHONY: install-onedl install-openmmlab
 install-onedl:
-	$(PIP) install torch torchvision -e '.[onedl,dev]'
+	$(PIP) install torch torchvision -e '.[onedl,study,dev]'
 
 # A torch without CUDA comes where pip finds one (PIP_FIND_LINKS or another index), since its version
 # sorts as newer. The torchvision that goes with it does not always: then mmpretrain stays unusable.

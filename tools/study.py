@@ -1,0 +1,528 @@
+"""Run the study of losses, cell by cell: ``python tools/study.py``.
+
+Every cell is an ordinary ``tools/train.py`` and ``tools/test.py``. A finished cell becomes a line
+of the results at once and is not run again; a run that was cut off goes on from its last
+checkpoint. ``--list`` shows what is done and what is left.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import importlib
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from study_plan import ROOT, Cell, Options, Plan, Result, Results, fingerprint, read_plan
+
+TOOLS = ROOT / 'tools'
+PLAN = ROOT / 'configs' / 'study' / 'plan.yaml'
+RESULTS = ROOT / 'docs' / 'study' / 'results.jsonl'
+WEIGHTS = Path('work_dirs/pretrained/tf_efficientnet_lite0.pth')
+CONVERTER = 'python tools/model_converters/efficientnet_lite0.py'
+LOG_LINE = re.compile(r'Iter\((train|test)\) \[ *(\d+)/(\d+)\]')
+REPORT_EVERY = 60.0  # seconds from one line about a cell to the next
+DIVERGED = 'FloatingPointError'  # of CheckInvalidLossHook
+VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmseg', 'timm', 'mmseg_rmi')
+
+
+@dataclass
+class Job:
+    """A cell on its way: what it trains with and where."""
+
+    cell: Cell
+    config: Path
+    options: Options
+    test_options: Options
+    factor: float
+    config_hash: str
+    folder: Path
+    iterations: int
+    done: int = 0  # iterations
+
+
+class Failure(RuntimeError):
+    """A tool failed; holds the end of what it said."""
+
+
+# Running one cell
+
+
+class Runner:
+    """Runs cells as processes of the training and the test tool."""
+
+    def __init__(
+        self, data: Path, weights: Path, threads: int, lock: int, note: Callable[[Job, str], None]
+    ) -> None:
+        self.data = data
+        self.weights = weights
+        self.threads = threads
+        self.lock = lock  # a file that processes keep open, see `alone`
+        self.note = note
+        self.processes: set[subprocess.Popen] = set()
+        self.stopping = False
+
+    def run(self, job: Job, plan: Plan) -> Result:
+        """Train, unless that is over, and test; return the line for the results.
+
+        Raises:
+            Failure: a tool failed, and not because the training diverged.
+        """
+        training = self._train(job, plan)
+        metrics: dict[str, Any] = {}
+        if 'diverged' not in training:
+            metrics = self._test(job, plan)
+        return {
+            'cell': job.cell.name,
+            'stage': 'tuning' if job.cell.tunes else 'report',
+            'data': job.cell.data,
+            'method': job.cell.method,
+            'seed': job.cell.seed,
+            'repeat': job.cell.repeat,
+            'lr_factor': job.factor,
+            'iterations': job.iterations,
+            'config': str(job.config.relative_to(ROOT)),
+            'options': {**job.options, **job.test_options},
+            'config_hash': job.config_hash,
+            'metrics': metrics,
+            **training,
+            'threads': self.threads,
+            'machine': describe_machine(),
+            'versions': find_versions(),
+            'finished': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        }
+
+    def _train(self, job: Job, plan: Plan) -> dict[str, Any]:
+        """Train from where the folder is; return what training took."""
+        record = job.folder / 'run.json'
+        known = json.loads(record.read_text()) if record.exists() else {}
+        if known.get('config_hash') != job.config_hash:
+            shutil.rmtree(job.folder, ignore_errors=True)  # a run of other settings
+            job.folder.mkdir(parents=True)
+            known = {'config_hash': job.config_hash}
+            record.write_text(json.dumps(known))
+        if 'training' in known and (
+            self._checkpoint(job).exists() or known['training'].get('diverged')
+        ):
+            return known['training']
+        command = ['train.py', job.config, '--work-dir', job.folder, '--resume']
+        log = job.folder / 'train.log'
+        try:
+            memory = self._run(command, {**job.options, **self._places(job, plan)}, log, job)
+        except Failure:
+            if self.stopping or DIVERGED not in log.read_text()[-20000:]:
+                raise
+            said = [line for line in log.read_text().splitlines() if DIVERGED in line]
+            known['training'] = {'diverged': said[-1]}
+        else:
+            times = [line['time'] for line in scalars(job.folder) if 'time' in line]
+            known['training'] = {
+                'seconds_per_iteration': round(statistics.median(times), 4),
+                'peak_memory_mb': memory,
+            }
+        record.write_text(json.dumps(known))
+        return known['training']
+
+    def _test(self, job: Job, plan: Plan) -> dict[str, Any]:
+        folder = job.folder / f'test-{job.cell.method}'
+        shutil.rmtree(folder, ignore_errors=True)
+        command = ['test.py', job.config, self._checkpoint(job), '--work-dir', folder]
+        options = {**job.options, **self._places(job, plan), **job.test_options}
+        self._run(command, options, job.folder / 'test.log', job)
+        (file,) = folder.glob('*/*.json')
+        return clean_metrics(json.loads(file.read_text()))
+
+    def _checkpoint(self, job: Job) -> Path:
+        return job.folder / f'iter_{job.iterations}.pth'
+
+    def _places(self, job: Job, plan: Plan) -> Options:
+        """Where data and weights lie here."""
+        root = self.data / plan.data[job.cell.data]['folder']
+        roots = {
+            f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')
+        }
+        return {**roots, 'model.backbone.init_cfg.checkpoint': self.weights}
+
+    def _run(self, command: list, options: Options, log_file: Path, job: Job) -> int:
+        """Run a tool to its end, as the log tells how far it is; return its peak memory in MB."""
+        line = [sys.executable, str(TOOLS / command[0]), *map(str, command[1:]), '--cfg-options']
+        line += [f'{key}={value}' for key, value in options.items()]
+        environment = {
+            **os.environ,
+            'OMP_NUM_THREADS': str(self.threads),
+            'MKL_NUM_THREADS': str(self.threads),
+        }
+        with (
+            log_file.open('a', buffering=1) as log,
+            subprocess.Popen(
+                line,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=environment,
+                pass_fds=(self.lock,),
+            ) as process,
+        ):
+            self.processes.add(process)
+            assert process.stdout is not None
+            for said in process.stdout:
+                log.write(said)
+                if found := LOG_LINE.search(said):
+                    if found[1] == 'train':
+                        job.done = int(found[2])
+                    self.note(job, f'{found[1]} {found[2]}/{found[3]}')
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            self.processes.discard(process)
+        if process.returncode:
+            end = ''.join(log_file.read_text().splitlines(keepends=True)[-15:])
+            raise Failure(f'{" ".join(line)}\nfailed:\n\n{end}\nall it said: {log_file}')
+        return round(usage.ru_maxrss / 1024)
+
+    def stop(self) -> None:
+        """End the tools that are running; their runs can be resumed."""
+        self.stopping = True
+        for process in list(self.processes):
+            process.terminate()
+
+
+def scalars(folder: Path) -> Iterator[dict[str, Any]]:
+    """What mmengine logged about a run, all its parts together."""
+    for file in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # cut off with the run
+                yield json.loads(line)
+
+
+def clean_metrics(logged: dict[str, Any]) -> dict[str, Any]:
+    """Drop the clock from what the test tool logged; what is not a number becomes None."""
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in logged.items()
+        if key not in ('time', 'data_time', 'step', 'iter')
+    }
+
+
+def describe_machine() -> str:
+    """Name of the processor and the number of cores that may be used."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        found = re.search(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text())
+        name = found[1] if found else name
+    return f'{name}, {len(os.sched_getaffinity(0))} cores'
+
+
+def find_versions() -> dict[str, str]:
+    """Versions of what computes."""
+    modules = {name: importlib.import_module(name) for name in VERSIONS}
+    versions = {name: str(module.__version__) for name, module in modules.items()}
+    return {'python': platform.python_version(), **versions}
+
+
+# Running all of them
+
+
+@dataclass
+class Study:
+    """The plan, its results, and which cells are under way."""
+
+    plan: Plan
+    results: Results
+    work_dir: Path
+    wanted: list[Cell]
+    running: list[Job] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    lock: threading.Condition = field(default_factory=threading.Condition)
+
+    def job(self, cell: Cell, factor: float) -> Job:
+        """All about the run of a cell."""
+        trained = self.plan.trained(cell)
+        options = self.plan.options(cell, factor)
+        config = self.plan.config_file(cell)
+        return Job(
+            cell=cell,
+            config=config,
+            options=options,
+            test_options=self.plan.methods[cell.method].test_options,
+            factor=factor,
+            config_hash=fingerprint(config, options),
+            folder=self.work_dir / trained.name,
+            iterations=options['train_cfg.max_iters'],
+        )
+
+    def left(self) -> list[Cell]:
+        """Wanted cells without a result, in order."""
+        return [
+            cell
+            for cell in self.wanted
+            if cell.name not in self.failed and self.results.find(self.plan, cell) is None
+        ]
+
+    def take(self) -> Job | None:
+        """The next cell to run, once there is one; None if there will be none."""
+        with self.lock:
+            while True:
+                names = {job.cell.name for job in self.running}
+                folders = {job.folder for job in self.running}
+                for cell in self.left():
+                    factor = self.results.factor(self.plan, cell)
+                    if cell.name in names or factor is None:
+                        continue
+                    job = self.job(cell, factor)
+                    if job.folder not in folders:
+                        self.running.append(job)
+                        return job
+                if not self.running:
+                    return None
+                self.lock.wait()
+
+    def finish(self, job: Job, result: Result | None, error: str = '') -> None:
+        """Note how a cell went, and let those who wait for it go on."""
+        with self.lock:
+            self.running.remove(job)
+            if result is None:
+                self.failed[job.cell.name] = error
+            else:
+                self.results.append(result)
+                self._clear(job)
+            self.lock.notify_all()
+
+    def _clear(self, job: Job) -> None:
+        """Delete the checkpoints that no cell needs any more."""
+        checkpoints = sorted(job.folder.glob('iter_*.pth'), key=lambda file: file.stat().st_mtime)
+        for file in checkpoints[: None if job.cell.tunes else -1]:
+            file.unlink()
+
+    def iterations_left(self) -> int:
+        """How many iterations the wanted cells still take."""
+        done = {job.cell.name: job.done for job in self.running}
+        total = 0
+        for cell in self.left():
+            planned = self.plan.tuning['iterations'] if cell.tunes else self.plan.iterations
+            trains = self.plan.trained(cell) == cell
+            total += max(0, planned - done.get(cell.name, 0)) if trains else 0
+        return total
+
+
+class Monitor:
+    """Tells in lines how far the running cells are, and when all will be done."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.study: Study | None = None
+        self.started = time.monotonic()
+        self.at_start = 0
+        self.told: dict[str, float] = {}
+
+    def watch(self, study: Study) -> None:
+        """Measure from now on."""
+        self.study, self.started = study, time.monotonic()
+        self.at_start = study.iterations_left()
+
+    def note(self, job: Job, progress: str) -> None:
+        """Tell about a cell, unless it has just been told."""
+        now = time.monotonic()
+        if now - self.told.get(job.cell.name, -math.inf) >= REPORT_EVERY:
+            self.told[job.cell.name] = now
+            self.tell(f'{job.cell.name}: {progress}')
+
+    def tell(self, line: str) -> None:
+        """Print a line with what is left of the whole study."""
+        assert self.study is not None
+        with self.study.lock:
+            left, cells = self.study.iterations_left(), len(self.study.left())
+        spent = time.monotonic() - self.started
+        passed = self.at_start - left
+        hours = f', about {spent / passed * left / 3600:.1f} h' if passed > 0 else ''
+        clock = time.strftime('%H:%M')
+        self.console.print(f'{clock} {line}  ({cells} cells left{hours})', highlight=False)
+
+
+def work(study: Study, runner: Runner, monitor: Monitor) -> None:
+    """Run one cell after the other until none is left."""
+    while not runner.stopping and (job := study.take()) is not None:
+        monitor.tell(f'{job.cell.name}: starts, learning rate x {job.factor:g}')
+        try:
+            result = runner.run(job, study.plan)
+        except Failure as failure:
+            study.finish(job, None, str(failure))
+            if not runner.stopping:
+                monitor.tell(f'{job.cell.name}: FAILED\n{failure}')
+        except BaseException as error:
+            study.finish(job, None, repr(error))
+            raise
+        else:
+            study.finish(job, result)
+            score = result['metrics'].get('mIoU')
+            monitor.tell(f'{job.cell.name}: ' + ('diverged' if score is None else f'mIoU {score}'))
+
+
+def run_all(study: Study, runner: Runner, monitor: Monitor, jobs: int) -> None:
+    """Run all wanted cells, ``jobs`` at a time."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    threads = [
+        threading.Thread(target=work, args=(study, runner, monitor), daemon=True)
+        for _ in range(jobs)
+    ]
+    monitor.watch(study)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        runner.stop()
+        for thread in threads:
+            thread.join(timeout=30)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[int]:
+    """Keep a second study out of the folder, as long as a process has the yielded file open.
+
+    Raises:
+        ValueError: there is one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'lock').open('a') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f'a study, or a run of one, is still at work in {folder}') from None
+        yield lock.fileno()
+
+
+# The command
+
+
+def make_list(study: Study) -> Table:
+    """All cells, with their results as far as there are any."""
+    table = Table('cell', 'learning rate', 'mIoU', 'state')
+    for cell in study.wanted:
+        result, factor = (
+            study.results.find(study.plan, cell),
+            study.results.factor(study.plan, cell),
+        )
+        rate = '-' if factor is None else f'x {factor:g}'
+        score = '' if result is None else f'{result["metrics"].get("mIoU", "diverged")}'
+        others = len(study.results.named(cell.name)) - (result is not None)
+        state = 'left' if result is None else 'done'
+        state += f', {others} of other settings' if others else ''
+        table.add_row(cell.name, rate, score, state)
+    return table
+
+
+def choose(plan: Plan, results: Results, names: list[str], again: bool) -> list[Cell]:
+    """The cells to run: those named, with what they wait for, or all.
+
+    Raises:
+        ValueError: a name is of no cell.
+    """
+    if not names:
+        return list(plan.cells)
+    cells = []
+    for cell in map(plan.cell, names):
+        if again:
+            earlier = {entry['cell'] for entry in results.entries}
+            while cell.name in earlier:
+                cell = replace(cell, repeat=cell.repeat + 1)
+        cells += [] if cell.tunes else plan.tuning_of(cell)
+        cells.append(cell)
+    return list(dict.fromkeys(cells))
+
+
+def check(study: Study, data: Path, weights: Path) -> None:
+    """Refuse to start without data or weights.
+
+    Raises:
+        ValueError: something is missing; says what makes it.
+    """
+    if not weights.is_file():
+        raise ValueError(
+            f'there are no pretrained weights {weights}; this writes them: {CONVERTER}'
+        )
+    for name in dict.fromkeys(cell.data for cell in study.left()):
+        folder = data / study.plan.data[name]['folder']
+        if not folder.is_dir():
+            raise ValueError(
+                f'there is no data set {name} in {folder}: name its parent with --data'
+            )
+
+
+def default_data() -> Path:
+    """``data`` here, or in the folder that tests take their data from."""
+    return Path(os.environ.get('MMSEG_RMI_DATA', '.')) / 'data'
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Run the study of losses')
+    parser.add_argument('cells', nargs='*', metavar='CELL', help='run these alone, see --list')
+    parser.add_argument('--list', action='store_true', help='show the cells, and run none')
+    parser.add_argument(
+        '--again', action='store_true', help='run the named cells once more, with the same seed'
+    )
+    parser.add_argument(
+        '--data',
+        type=Path,
+        default=default_data(),
+        help='folder of camvid and voc2012_subset; data, or $MMSEG_RMI_DATA/data',
+    )
+    parser.add_argument('--weights', type=Path, default=WEIGHTS, help='of EfficientNet-lite0')
+    parser.add_argument('--plan', type=Path, default=PLAN)
+    parser.add_argument('--results', type=Path, default=RESULTS)
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/study'))
+    parser.add_argument('--jobs', type=int, default=1, help='cells at a time')
+    parser.add_argument('--threads', type=int, help='of a cell; all cores shared by the jobs')
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the study as the command line says."""
+    args = parse_args()
+    console = Console()
+    plan, results = read_plan(args.plan), Results(args.results)
+    wanted = choose(plan, results, args.cells, args.again)
+    study = Study(plan, results, args.work_dir.resolve(), wanted)
+    if args.list:
+        console.print(make_list(study))
+        return 0
+    check(study, args.data, args.weights)
+    threads = args.threads or max(1, len(os.sched_getaffinity(0)) // args.jobs)
+    monitor = Monitor(console)
+    with alone(study.work_dir) as lock:
+        runner = Runner(args.data.resolve(), args.weights.resolve(), threads, lock, monitor.note)
+        run_all(study, runner, monitor, args.jobs)
+    if args.cells:
+        console.print(make_list(study))
+    return 1 if study.failed else 0
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit('stopped: the same command goes on from the last checkpoints')
+    except ValueError as error:
+        sys.exit(f'study: {error}')
