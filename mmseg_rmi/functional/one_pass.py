@@ -21,7 +21,7 @@ from mmseg_rmi.functional.settings import RMISettings
 # Working memory for the maps, and for the points, of one block. A CPU's fits its cache, and is
 # allocated once a batch: fresh memory costs more than most of the work done in it. A GPU wants few
 # large calls.
-BLOCK_BYTES = {'cpu': (2 << 20, 10 << 20), 'cuda': (256 << 20, 512 << 20)}
+BLOCK_BYTES = {'cpu': (5 << 20, 10 << 20), 'cuda': (256 << 20, 512 << 20)}
 
 # Products of this many factors in [1/2, 1] are normal numbers in float32.
 LARGEST_PRODUCT = 60
