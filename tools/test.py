@@ -1,9 +1,11 @@
 """Test a segmentor: ``python tools/test.py CONFIG CHECKPOINT``."""
 
 import argparse
+from inspect import signature
 from pathlib import Path
 
 from mmengine.config import Config
+from mmseg.registry import METRICS
 
 from mmseg_rmi import launch
 
@@ -23,12 +25,26 @@ def parse_args() -> argparse.Namespace:
 
 
 def save_predictions(cfg: Config, folder: str) -> None:
-    """Let the evaluators write each predicted label map."""
+    """Let the evaluators that can do so write each predicted label map."""
+    evaluators = cfg.test_evaluator
+    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
+    writers = [evaluator for evaluator in evaluators if writes_predictions(evaluator.type)]
+    if not writers:
+        raise ValueError(
+            "--out needs an evaluator that writes predictions, such as dict(type='IoUMetric'), "
+            f'and the config has {", ".join(str(evaluator.type) for evaluator in evaluators)}'
+        )
     # They make the folder in the main process alone, perhaps after another one wants to write.
     Path(folder).mkdir(parents=True, exist_ok=True)
-    evaluators = cfg.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+    for evaluator in writers:
         evaluator.update(output_dir=folder, keep_results=True)
+
+
+def writes_predictions(metric: str | type) -> bool:
+    """Tell whether a metric (or its name) takes a folder to write to, itself or by inheritance."""
+    found = METRICS.get(metric) if isinstance(metric, str) else metric
+    bases = () if found is None else found.__mro__
+    return any('output_dir' in signature(base.__init__).parameters for base in bases)
 
 
 def paint_predictions(cfg: Config, show: bool, wait_time: float, folder: str | None) -> None:

@@ -20,7 +20,7 @@ class ClasswiseIoUMetric(IoUMetric):
         """Turn the areas of all images into means and values per class.
 
         Args:
-            results: one tuple per image of intersection, union, predicted and true area, ``C`` each.
+            results: of each image intersection, union, predicted and true area, ``C`` each.
 
         Returns:
             mmseg's means (``aAcc``, ``mIoU``, ``mAcc``, ...) and one entry per class.

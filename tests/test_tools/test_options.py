@@ -49,6 +49,19 @@ def test_every_evaluator_saves_predictions(tmp_path, several):
     assert (tmp_path / 'a' / 'b').is_dir()
 
 
+def test_only_evaluators_that_can_save_are_asked_to(tmp_path):
+    types = ['BoundaryIoUMetric', 'ClasswiseIoUMetric', 'CityscapesMetric']
+    cfg = Config(dict(test_evaluator=[dict(type=name) for name in types]))
+    evaluate.save_predictions(cfg, str(tmp_path))
+    assert [e.get('output_dir') for e in cfg.test_evaluator] == [None, str(tmp_path), str(tmp_path)]
+
+
+def test_saving_without_an_evaluator_that_can_is_refused(tmp_path):
+    cfg = Config(dict(test_evaluator=dict(type='TrimapIoUMetric')))
+    with pytest.raises(ValueError, match=r'needs an evaluator that writes .* has TrimapIoUMetric'):
+        evaluate.save_predictions(cfg, str(tmp_path))
+
+
 def test_painting_goes_to_the_screen_and_the_folder():
     cfg = Config(
         dict(

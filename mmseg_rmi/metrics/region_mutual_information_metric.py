@@ -1,0 +1,152 @@
+"""How much of the true regions the predicted probabilities explain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.evaluator import BaseMetric
+from mmseg.registry import METRICS
+from torch import Tensor
+
+from mmseg_rmi.functional import (
+    RMISettings,
+    centre,
+    downsample,
+    extract_regions,
+    one_hot,
+    promote,
+    region_score,
+)
+from mmseg_rmi.functional.objective import default_region_dtype
+from mmseg_rmi.functional.regions import regions_without_ignored
+from mmseg_rmi.losses.validation import check_region_fits
+from mmseg_rmi.metrics.samples import read_map, read_truth
+
+ACTIVATIONS = {'sigmoid': torch.sigmoid, 'softmax': lambda logits: logits.softmax(dim=0)}
+
+
+@METRICS.register_module()
+class RegionMutualInformationMetric(BaseMetric):
+    """Region score of each class, in percent: 0 says nothing of the regions, 100 as much as truth.
+
+    The share of the lower bound of the mutual information of true and predicted regions that the
+    prediction reaches of what the truth itself would, see
+    :func:`mmseg_rmi.functional.region_score`; the mean over the images that hold the class. Unlike
+    mIoU it sees the probabilities, and how they are arranged, not which of them is the largest.
+
+    A class that an image does not hold, or that fills it, has no score there, whatever the model
+    says; IoU counts such false alarms. With test-time augmentation MMSegmentation's ``seg_logits``
+    are those of a single view, and so is the score.
+
+    Args:
+        activation: what turns the model's logits into probabilities: ``'sigmoid'`` for a model
+            trained with RMI or binary cross entropy (and any of one channel), ``'softmax'`` for one
+            trained with cross entropy.
+        region_size: as of ``RMILoss``, and so are the following.
+        downsample: how maps shrink first.
+        downsample_factor: DF.
+        covariance: sum or mean over regions.
+        ridge: xi.
+        ignored: whether ignored pixels are background or exclude the regions that touch them.
+        ignore_index: label of pixels that do not count.
+        kwargs: of ``mmengine.evaluator.BaseMetric``.
+
+    Raises:
+        ValueError: an argument is outside its range.
+        TypeError: an argument is of another type.
+    """
+
+    default_prefix = 'rmi'
+
+    def __init__(
+        self,
+        activation: str,
+        region_size: int = 3,
+        downsample: str = 'avg',
+        downsample_factor: int = 4,
+        covariance: str = 'sum',
+        ridge: float = 5e-4,
+        ignored: str = 'zero',
+        ignore_index: int = 255,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be 'sigmoid' or 'softmax', got {activation!r}")
+        self.activation = activation
+        self.settings = RMISettings(
+            region_size=region_size,
+            downsample=downsample,
+            downsample_factor=downsample_factor,
+            covariance=covariance,
+            ridge=ridge,
+            ignored=ignored,
+        )
+        self.ignore_index = ignore_index
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Score the images of a batch.
+
+        Args:
+            data_batch: not used.
+            data_samples: with ``seg_logits``, ``C x H x W``, and ``gt_sem_seg``, ``1 x H x W``.
+
+        Raises:
+            ValueError: a map is missing, too small or of another size, or a label is no class.
+        """
+        classes = len(self.dataset_meta['classes'])
+        for sample in data_samples:
+            truth = read_truth(sample, classes, self.ignore_index)
+            logits = promote(read_map(sample, 'seg_logits', truth))
+            if logits.shape[0] == 1 and self.activation == 'softmax':
+                raise ValueError("a model of one channel gives sigmoids: activation='sigmoid'")
+            check_region_fits(logits[None], self.settings)
+            self.results.append(self.score(ACTIVATIONS[self.activation](logits), truth).cpu())
+
+    def score(self, probability: Tensor, truth: Tensor) -> Tensor:
+        """Score an image.
+
+        Args:
+            probability: ``C x H x W``, floating point.
+            truth: ``H x W``.
+
+        Returns:
+            ``C``, float64, from 0 to 1; NaN where the truth does not vary.
+        """
+        settings = self.settings
+        valid = (truth != self.ignore_index)[None]
+        kept = None
+        if settings.ignored == 'exclude':
+            ignored_cells = downsample((~valid)[None].float(), 'max', settings.downsample_factor)
+            kept = regions_without_ignored(ignored_cells[0, 0] > 0, settings.region_size)
+
+        def points(full: Tensor, interpolation: str) -> Tensor:
+            maps = full[None, None].to(probability.dtype)
+            maps = downsample(maps, settings.downsample, settings.downsample_factor, interpolation)
+            maps = maps[0, 0].to(default_region_dtype(maps.device))
+            return centre(extract_regions(maps, settings.region_size), kept, settings.covariance)
+
+        masks = one_hot(truth[None], len(probability), self.ignore_index)[0]
+        scores = torch.full([len(probability)], torch.nan, dtype=torch.float64)
+        for channel in masks.flatten(1).any(dim=1).nonzero().flatten().tolist():
+            of_truth = points(masks[channel], 'nearest')
+            of_prediction = points(probability[channel] * valid[0], 'bilinear')
+            scores[channel] = region_score(of_truth, of_prediction, settings.ridge)
+        return scores
+
+    def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
+        """Average over images, then over classes, what is defined.
+
+        Args:
+            results: scores of each image.
+
+        Returns:
+            ``score`` and ``score.<class>``, NaN for a class that no image holds; a model of one
+            channel has the score of the last class alone.
+        """
+        values = 100 * torch.stack(results).nanmean(dim=0)
+        names = self.dataset_meta['classes'][-len(values) :]
+        by_class = zip(names, values.tolist(), strict=True)
+        return {'score': values.nanmean().item()} | {f'score.{name}': s for name, s in by_class}

@@ -1,0 +1,50 @@
+"""What the metrics read from the data samples that a segmentor returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+
+def read_truth(sample: dict[str, Any], num_classes: int, ignore_index: int) -> Tensor:
+    """Read the true label map of an image: ``H x W``, int64.
+
+    Raises:
+        ValueError: there is none, or it holds a label that is neither a class nor ignored.
+    """
+    if 'gt_sem_seg' not in sample:
+        raise ValueError(
+            f'{_name(sample)} has no true label map: where the data set has none, leave this '
+            'metric out of the evaluators'
+        )
+    truth = sample['gt_sem_seg']['data'][0].long()
+    known = ((truth >= 0) & (truth < num_classes)) | (truth == ignore_index)
+    if not known.all():
+        raise ValueError(
+            f'the labels of {_name(sample)} hold {int(truth[~known][0])}: expected 0 to '
+            f'{num_classes - 1} or ignore_index={ignore_index}. Check reduce_zero_label and the '
+            'label_map of the data set'
+        )
+    return truth
+
+
+def read_map(sample: dict[str, Any], name: str, truth: Tensor) -> Tensor:
+    """Read what the model says of an image, ``channels x H x W``, on the device of the truth.
+
+    Raises:
+        ValueError: it is missing, or not of the size of the truth.
+    """
+    if name not in sample:
+        raise ValueError(f'{_name(sample)} has no {name!r}: the model returns {sorted(sample)}')
+    found = sample[name]['data'].to(truth.device)
+    if found.shape[-2:] != truth.shape:
+        raise ValueError(
+            f'{name} of {_name(sample)} is {tuple(found.shape[-2:])}, its true label map '
+            f'{tuple(truth.shape)}: in the test pipeline, LoadAnnotations follows Resize'
+        )
+    return found
+
+
+def _name(sample: dict[str, Any]) -> str:
+    return sample.get('img_path', 'a data sample')
