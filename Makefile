@@ -46,6 +46,11 @@ $(VENV)/.installed: pyproject.toml | $(PY)
 	    $(PIP) uninstall -q -y opencv-python && \
 	    $(PIP) install -q --force-reinstall --no-deps opencv-python-headless && \
 	    $(PY) -c 'import cv2'; }
+	@$(PIP) install -e '.[crf]' || { \
+	    echo '***************************************************************************'; \
+	    echo 'pydensecrf was not built: is there a C++ compiler? The dense CRF cannot be'; \
+	    echo 'used, and ITS TESTS WILL BE SKIPPED. Nothing else is missing.'; \
+	    echo '***************************************************************************'; }
 	@touch $@
 
 $(PY):
