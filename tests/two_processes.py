@@ -8,7 +8,7 @@ from torch import distributed
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
+from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 
 IMAGES, CLASSES = 8, 3
 
@@ -24,6 +24,8 @@ LOSSES = {
     'regions-alone': RMILoss(loss_lambda=0),
     'pixels-alone': RMILoss(loss_lambda=1),
     'streamed': streamed,
+    'affinity': AffinityFieldLoss(),
+    'affinity-adaptive': AffinityFieldLoss(sizes=(1, 2), downsample_factor=4, adaptive=True),
     'bce': SigmoidCrossEntropyLoss(class_weight=[0.5, 1.0, 2.0]),
 }
 

@@ -123,6 +123,8 @@ class AffinityFieldLoss(nn.Module):
             )
             loss = _cross_entropy_sum(logits, labels, weight, ignore_index) / pixels
             loss = loss + self.decay_base ** -training_progress() * affinity
+            # Both terms pass over ignored pixels, but a logit there that is no number must show.
+            loss = loss + 0 * logits.sum()
         return spoil_gradient_if_not_finite(self.loss_weight * loss)
 
     @property

@@ -8,7 +8,7 @@ from batches import make_batch
 from mmseg.registry import HOOKS
 from objectives import value_and_gradient
 
-from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
+from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 
 NON_FINITE = [torch.nan, torch.inf, -torch.inf]
 LOSSES = {
@@ -20,6 +20,7 @@ LOSSES = {
     'interp': RMILoss(downsample='interp'),
     'exclude': RMILoss(ignored='exclude', downsample_factor=2),
     'weightless': RMILoss(loss_weight=0.0),
+    'affinity': AffinityFieldLoss(),
     'bce': SigmoidCrossEntropyLoss(),
 }
 every_loss = pytest.mark.parametrize('loss', LOSSES.values(), ids=LOSSES)

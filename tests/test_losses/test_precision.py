@@ -8,7 +8,7 @@ from objectives import OBJECTIVES, registered, value_and_gradient
 from tolerances import TOLERANCES, assert_close
 
 from mmseg_rmi.functional import one_pass
-from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
+from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 
 HALF = (torch.float16, torch.bfloat16)
 DTYPES = (*HALF, torch.float32, torch.float64)
@@ -22,8 +22,10 @@ losses = pytest.mark.parametrize(
         RMILoss(downsample='max', ignored='exclude', region_size=2, downsample_factor=2),
         RMILoss(downsample='interp'),
         SigmoidCrossEntropyLoss(),
+        AffinityFieldLoss(),
+        AffinityFieldLoss(sizes=(1, 2), adaptive=True, downsample_factor=2),
     ],
-    ids=['rmi', 'paper', 'max-exclude', 'interp', 'bce'],
+    ids=['rmi', 'paper', 'max-exclude', 'interp', 'bce', 'affinity', 'adaptive'],
 )
 
 

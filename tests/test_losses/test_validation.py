@@ -11,10 +11,12 @@ from tolerances import assert_close
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mmseg_rmi.functional import pooled_side
-from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
+from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 
 every_loss = pytest.mark.parametrize(
-    'loss', [RMILoss(), SigmoidCrossEntropyLoss()], ids=['rmi', 'bce']
+    'loss',
+    [RMILoss(), SigmoidCrossEntropyLoss(), AffinityFieldLoss()],
+    ids=['rmi', 'bce', 'affinity'],
 )
 
 
@@ -94,7 +96,7 @@ def test_first_unknown_label_is_named(loss):
         loss(logits, labels)
 
 
-@every_loss
+@pytest.mark.parametrize('loss', [RMILoss(), SigmoidCrossEntropyLoss()], ids=['rmi', 'bce'])
 def test_binary_labels_are_zero_and_one(loss):
     logits, labels = make_batch(classes=1)
     loss(logits, labels)
@@ -220,7 +222,7 @@ def test_wrong_constant_of_the_rmi_loss_is_named(arguments, error, message):
         RMILoss(**arguments)
 
 
-@pytest.mark.parametrize('loss', [RMILoss, SigmoidCrossEntropyLoss])
+@pytest.mark.parametrize('loss', [RMILoss, SigmoidCrossEntropyLoss, AffinityFieldLoss])
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [
