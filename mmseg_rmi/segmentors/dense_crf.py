@@ -52,8 +52,8 @@ class DenseCRF:
                 raise ValueError(f'{field.name} must be greater than 0, got {value}')
         if importlib.util.find_spec('pydensecrf') is None:
             raise ImportError(
-                'a dense CRF needs pydensecrf: pip install pydensecrf2==1.1, which compiles it (takes '
-                'a C++ compiler such as g++, and a minute)'
+                'a dense CRF needs pydensecrf: pip install pydensecrf2==1.1 (it is compiled, which '
+                'takes a C++ compiler such as g++, and a minute)'
             )
 
     def __call__(self, distribution: np.ndarray, image: np.ndarray) -> np.ndarray:

@@ -24,7 +24,12 @@ from torch import nn
 
 from mmseg_rmi.functional.settings import check_integer
 from mmseg_rmi.segmentors.dense_crf import DenseCRF
-from mmseg_rmi.segmentors.probabilities import final_head, resolve_activation, to_distribution
+from mmseg_rmi.segmentors.probabilities import (
+    Activation,
+    final_head,
+    resolve_activation,
+    to_distribution,
+)
 
 
 class Prediction(NamedTuple):
@@ -38,7 +43,7 @@ class Prediction(NamedTuple):
 class PendingBatch(NamedTuple):
     """A batch that is through the network."""
 
-    index: int
+    batch_idx: int
     data_batch: Any
     samples: list[SegDataSample]
     labels: list[Future[np.ndarray]]
@@ -83,7 +88,7 @@ class DenseCRFTestLoop(TestLoop):
         dataloader: Any,
         evaluator: Any,
         fp16: bool = False,
-        activation: str | None = None,
+        activation: Activation | None = None,
         num_workers: int | None = None,
         **crf: Any,
     ) -> None:
@@ -109,7 +114,7 @@ class DenseCRFTestLoop(TestLoop):
             self.evaluator.process(data_samples=batch.samples, data_batch=batch.data_batch)
             self.runner.call_hook(
                 'after_test_iter',
-                batch_idx=batch.index,
+                batch_idx=batch.batch_idx,
                 data_batch=batch.data_batch,
                 outputs=batch.samples,
             )
@@ -139,8 +144,8 @@ class DenseCRFTestLoop(TestLoop):
     def _collect(self, sample: SegDataSample) -> Prediction:
         if 'img_path' not in sample:
             raise ValueError(
-                'a dense CRF reads the original image and a prediction has no img_path: let the test '
-                "pipeline keep it (dict(type='PackSegInputs') does unless meta_keys leave it out)"
+                'a dense CRF reads the original image, and a prediction has no img_path: let the '
+                "test pipeline keep it, as dict(type='PackSegInputs') does with its own meta_keys"
             )
         seg_logits = sample.seg_logits.data.float()
         return Prediction(

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ Activation = Literal['sigmoid', 'softmax']
 ACTIVATIONS = get_args(Activation)
 
 
-def final_head(model: nn.Module) -> nn.Module:
+def final_head(model: Any) -> Any:
     """Find the decode head that predicts, in a segmentor or in whatever wraps it."""
     while not hasattr(model, 'decode_head') and hasattr(model, 'module'):
         model = model.module
@@ -24,7 +24,7 @@ def final_head(model: nn.Module) -> nn.Module:
     return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
-def find_activation(head: nn.Module) -> Activation:
+def find_activation(head: Any) -> Activation:
     """Find what a head's losses make probabilities with: sigmoid if they say ``use_sigmoid``.
 
     Losses that do not have the attribute are silent: beside others they have no say, and alone they
@@ -52,7 +52,7 @@ def find_activation(head: nn.Module) -> Activation:
     return 'sigmoid' if said == {True} else 'softmax'
 
 
-def resolve_activation(activation: str | None, model: nn.Module) -> Activation:
+def resolve_activation(activation: Activation | None, model: Any) -> Activation:
     """Take the activation that was set, or else what the model's losses say.
 
     Raises:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
+import torch
 from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_rmi.segmentors.probabilities import (
+    Activation,
     final_head,
     from_probabilities,
     resolve_activation,
@@ -39,7 +42,7 @@ class ProbabilityTTAModel(BaseTTAModel):
         >>> tta_model = dict(type='ProbabilityTTAModel')
     """
 
-    def __init__(self, module: Any, activation: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, module: Any, activation: Activation | None = None, **kwargs: Any) -> None:
         super().__init__(module, **kwargs)
         self.activation = resolve_activation(activation, self.module)
 
@@ -50,9 +53,8 @@ class ProbabilityTTAModel(BaseTTAModel):
         return [self._merge(samples) for samples in data_samples_list]
 
     def _merge(self, samples: Sequence[SegDataSample]) -> SegDataSample:
-        mean = sum(to_probabilities(s.seg_logits.data, self.activation) for s in samples) / len(
-            samples
-        )
+        scores = (to_probabilities(each.seg_logits.data, self.activation) for each in samples)
+        mean = reduce(torch.add, scores) / len(samples)
         if len(mean) == 1:
             labels = (mean > final_head(self.module).threshold).long()
         else:
