@@ -13,7 +13,7 @@ import mmseg_rmi  # noqa: F401 (lets torch.load read checkpoints)
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / 'tools'
-sys.path.append(str(TOOLS))  # where the demo finds its report
+sys.path += [str(TOOLS), str(TOOLS / 'analysis')]  # where tools find their parts
 CONFIG = 'deeplabv3plus_r18-d16_1xb4-{}-800_street-scenes-144x192.py'
 TINY = (
     'model.backbone.stem_channels=8',
