@@ -1,0 +1,182 @@
+"""What ``tools/test.py`` left in folders of runs: metrics, and the configs they belong to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmseg_rmi.functional import RMISettings
+
+NETWORKS = {
+    'ASPPHead': 'DeepLabv3',
+    'DeepLabV3Head': 'DeepLabv3',
+    'DeepLabV3PlusHead': 'DeepLabv3+',
+    'DepthwiseSeparableASPPHead': 'DeepLabv3+',
+}
+LOSSES = {
+    'AffinityFieldLoss': 'Affinity',
+    'SigmoidCrossEntropyLoss': 'BCE',
+    'RMILoss': 'RMI',
+}
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One test of one model.
+
+    Attributes:
+        folder: the work dir of the test.
+        data: type of the data set, such as ``'CamVidDataset'``.
+        network: ``'DeepLabv3'``, ``'DeepLabv3+'`` or the head's name without ``'Head'``.
+        backbone: such as ``'ResNetV1c-101'``.
+        method: the loss and what was done at test time, such as ``'CE & CRF-5'``.
+        settings: of the region mutual information, if trained with it.
+        metrics: by name, as MMEngine wrote them.
+        config: everything else.
+    """
+
+    __test__ = False  # a record; pytest takes the name for a test
+
+    folder: Path
+    data: str
+    network: str
+    backbone: str
+    method: str
+    settings: RMISettings | None
+    metrics: dict[str, float]
+    config: Config
+
+    def class_values(self) -> dict[str, float]:
+        """IoU of each class in percent, if the metric told them."""
+        return {
+            name.removeprefix('IoU.'): value
+            for name, value in self.metrics.items()
+            if name.startswith('IoU.')
+        }
+
+
+def read_results(folders: Iterable[Path]) -> list[TestResult]:
+    """Read the last test of each work dir at or below the folders.
+
+    Raises:
+        ValueError: there is none; or one has no config beside it.
+    """
+    folders = list(folders)
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f'{folder} is no folder: give work dirs of tools/test.py')
+    latest: dict[tuple[Path, str], TestResult] = {}
+    for file in sorted({file for folder in folders for file in _reports(folder)}):
+        result = read_result(file)
+        latest[result.folder, result.method] = result  # a later one replaces it
+    if not latest:
+        raise ValueError(
+            f'no test in {", ".join(map(str, folders))}: make one with '
+            'tools/test.py CONFIG CHECKPOINT --work-dir DIR'
+        )
+    return list(latest.values())
+
+
+def _reports(folder: Path) -> Iterator[Path]:
+    """Files ``<time>/<time>.json``, which MMEngine writes at the end of a test."""
+    return (file for file in folder.rglob('*.json') if file.stem == file.parent.name)
+
+
+def read_config(report: Path) -> Config:
+    """Read the config that a test's report belongs to."""
+    candidates = [report.parent / 'vis_data' / 'config.py', *report.parent.parent.glob('*.py')]
+    for file in candidates:
+        if file.is_file():
+            return Config.fromfile(file, import_custom_modules=False)
+    raise ValueError(f'{report} has no config beside it ({candidates[0]})')
+
+
+def read_result(report: Path) -> TestResult:
+    """Read a test's report and config."""
+    config = read_config(report)
+    head = final_head(config)
+    loss = loss_of(head)
+    is_rmi = isinstance(loss, dict) and loss['type'] == 'RMILoss'
+    metrics = json.loads(report.read_text())
+    return TestResult(
+        folder=report.parent.parent,
+        data=config.test_dataloader.dataset.type,
+        network=name_network(head),
+        backbone=name_backbone(segmentor(config).backbone),
+        method=name_method(config),
+        settings=rmi_settings(loss) if is_rmi else None,
+        metrics={name: value for name, value in metrics.items() if isinstance(value, (int, float))},
+        config=config,
+    )
+
+
+def segmentor(config: Config) -> Any:
+    """The model without what wraps it at test time."""
+    return config.model.get('module', config.model)
+
+
+def final_head(config: Config) -> Any:
+    """The decode head, the last of a cascade."""
+    head = segmentor(config).decode_head
+    return head[-1] if isinstance(head, list) else head
+
+
+def name_network(head: Any) -> str:
+    """Name a decode head as the paper does, or after its type."""
+    kind = head.type.removeprefix('RMI')
+    return NETWORKS.get(kind, kind.removesuffix('Head'))
+
+
+def name_backbone(backbone: Any) -> str:
+    """Name a backbone with its depth or architecture."""
+    detail = backbone.get('depth') or backbone.get('model_name') or backbone.get('arch')
+    if 'model_name' in backbone:
+        return detail
+    name = backbone.type.rpartition('.')[2]
+    return f'{name}-{detail}' if isinstance(detail, (int, str)) else name
+
+
+def loss_of(head: Any) -> Any:
+    """The loss of a head: its config, or a list of them."""
+    default = 'RMILoss' if head.type.startswith('RMI') else 'CrossEntropyLoss'
+    return head.get('loss_decode') or dict(type=default)
+
+
+def name_method(config: Config) -> str:
+    """Name the loss, and what was done at test time, as the paper's tables do."""
+    losses = loss_of(final_head(config))
+    name = ' + '.join(map(name_loss, losses if isinstance(losses, (list, tuple)) else [losses]))
+    loop = config.get('test_cfg') or {}
+    if loop.get('type') == 'DenseCRFTestLoop':
+        name += f' & CRF-{loop.get("iterations", 10)}'
+    return f'{name}, augmented' if 'module' in config.model else name
+
+
+def name_loss(loss: Any) -> str:
+    """Name a loss, with the settings that differ from the default ones if it is RMI."""
+    kind = loss['type']
+    if kind == 'CrossEntropyLoss':
+        return 'BCE (mmseg)' if loss.get('use_sigmoid') else 'CE'
+    name = LOSSES.get(kind, kind.removesuffix('Loss'))
+    if kind == 'AffinityFieldLoss' and loss.get('adaptive'):
+        return f'{name}, adaptive'
+    if kind == 'RMILoss':
+        default, ours = RMISettings(), rmi_settings(loss)
+        changed = [
+            f'{field} {getattr(ours, field)}'
+            for field in vars(default)
+            if getattr(ours, field) != getattr(default, field) and field != 'nonnegative'
+        ]
+        return f'{name} ({", ".join(changed)})' if changed else name
+    return name
+
+
+def rmi_settings(loss: Any) -> RMISettings:
+    """The settings of an ``RMILoss``."""
+    known = vars(RMISettings())
+    return RMISettings(**{name: value for name, value in loss.items() if name in known})
