@@ -26,7 +26,7 @@ def apply_theme(name: str) -> None:
             'axes.facecolor': theme['page'],
             'axes.grid': True,
             'axes.labelcolor': theme['text'],
-            'axes.prop_cycle': cycler(color=theme['colours']),
+            'axes.prop_cycle': cycler(linestyle=['-', '--', ':']) * cycler(color=theme['colours']),
             'axes.spines.right': False,
             'axes.spines.top': False,
             'axes.titlecolor': theme['text'],

@@ -1,0 +1,220 @@
+"""Draw what runs logged: ``python tools/analysis/plot_runs.py CE=WORK_DIR RMI=WORK_DIR``.
+
+Loss terms, region score, validated mIoU and learning rate against the iteration, a panel each, a
+line per run, from the scalars that MMEngine leaves in a work dir (resumed runs included); and mIoU
+near boundaries, from test results in or below it that hold a `TrimapIoUMetric`.
+"""
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from figure_theme import THEMES, apply_theme, save
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+Series = tuple[list[float], list[float]]
+
+VALIDATED = {
+    'mIoU': 'validated mIoU, %',
+    'boundary/mIoU': 'validated boundary IoU, %',
+    'rmi/score': 'validated region score, %',
+}
+TRIMAP = re.compile(r'trimap/mIoU\.(\d+)')
+TRIMAP_PANEL = 'trimap'
+ACROSS = 3
+
+
+@dataclass
+class Run:
+    """What a run logged: values against iterations by key, and against widths for trimaps."""
+
+    name: str
+    scalars: dict[str, Series] = field(default_factory=dict)
+
+    @property
+    def loss_terms(self) -> list[str]:
+        """Keys of the terms of its loss, and of their sum where there are several."""
+        terms = [key for key in self.scalars if 'loss' in key.split('.')[-1] and key != 'loss']
+        return terms if len(terms) == 1 or 'loss' not in self.scalars else [*terms, 'loss']
+
+
+def parse_runs(arguments: Sequence[str]) -> list[Run]:
+    """Read ``NAME=WORK_DIR`` arguments, and what is in the work dirs.
+
+    Raises:
+        ValueError: one is not of that form, a name comes twice, or a folder holds no log.
+    """
+    runs: dict[str, Run] = {}
+    for argument in arguments:
+        name, _, folder = argument.partition('=')
+        if not name or not folder:
+            raise ValueError(f'expected NAME=WORK_DIR, got {argument!r}')
+        if name in runs:
+            raise ValueError(f'two runs are called {name!r}')
+        runs[name] = read_run(name, Path(folder))
+    return list(runs.values())
+
+
+def read_run(name: str, folder: Path) -> Run:
+    """Read a work dir."""
+    run = Run(name, read_scalars(sorted(folder.glob('*/vis_data/scalars.json'))))
+    results = (file for file in folder.glob('**/*.json') if file.stem == file.parent.name)
+    for file in sorted(results, key=lambda file: file.stem, reverse=True):  # newest first
+        widths = {
+            int(found[1]): value
+            for key, value in json.loads(file.read_text()).items()
+            if (found := TRIMAP.fullmatch(key))
+        }
+        if widths:
+            run.scalars[TRIMAP_PANEL] = sorted(widths), [widths[width] for width in sorted(widths)]
+            break
+    if not run.scalars:
+        raise ValueError(
+            f'{folder} holds neither TIMESTAMP/vis_data/scalars.json, which a training leaves in '
+            'its work dir, nor a test result with a TrimapIoUMetric'
+        )
+    return run
+
+
+def read_scalars(files: Iterable[Path]) -> dict[str, Series]:
+    """Read logs of a run, oldest first; a resumed run replaces what it did over again."""
+    records: list[dict] = []
+    for file in files:
+        lines = file.read_text().splitlines()
+        new = [record for line in lines if 'step' in (record := json.loads(line))]
+        if new:
+            records = [record for record in records if record['step'] < new[0]['step']] + new
+    series: dict[str, Series] = {}
+    for record in records:
+        for key, value in record.items():
+            if isinstance(value, int | float) and key != 'step':
+                steps, values = series.setdefault(key, ([], []))
+                steps.append(record['step'])
+                values.append(value)
+    return series
+
+
+def smooth(values: Sequence[float], amount: float) -> list[float]:
+    """Exponential moving average, unbiased at the start; what is not finite is left out of it.
+
+    >>> smooth([1, 3, float('nan'), 3], 0.5)
+    [1.0, 2.3333333333333335, nan, 2.7142857142857144]
+    """
+    mean, weight, smoothed = 0.0, 0.0, []
+    for value in values:
+        if not math.isfinite(value):
+            smoothed.append(math.nan)
+            continue
+        mean = amount * mean + (1 - amount) * value
+        weight = amount * weight + (1 - amount)
+        smoothed.append(mean / weight)
+    return smoothed
+
+
+def list_panels(runs: Sequence[Run]) -> dict[str, str]:
+    """Titles of the panels by the keys of their values, in the order in which they are drawn."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.scalars))
+    terms = dict.fromkeys(term for run in runs for term in run.loss_terms)
+    losses = sorted(terms, key=lambda term: (term == 'loss', keys.index(term)))
+    scores = [key for key in keys if key.endswith('rmi_score')]
+    panels = {term: 'all loss terms' if term == 'loss' else term for term in losses}
+    panels |= {key: f'{key} in training' for key in scores}
+    panels |= {key: title for key, title in VALIDATED.items() if key in keys}
+    if 'lr' in keys:
+        panels['lr'] = 'learning rate'
+    if TRIMAP_PANEL in keys:
+        panels[TRIMAP_PANEL] = 'tested mIoU near boundaries, %'
+    return panels
+
+
+def draw_runs(
+    runs: Sequence[Run], panels: Mapping[str, str], smoothing: float, file: Path, dpi: int = 120
+) -> None:
+    """Draw a panel for each of ``panels``."""
+    across = min(ACROSS, len(panels))
+    rows = -(-len(panels) // across)
+    figure, grid = plt.subplots(
+        rows, across, figsize=(4.4 * across, 3 * rows + 0.5), squeeze=False, layout='constrained'
+    )
+    for axes, (key, title) in zip(grid.flat, panels.items(), strict=False):
+        _draw_panel(axes, key, title, runs, smoothing)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    handles = [plt.Line2D([], [], label=run.name, **style) for run, style in _styled(runs)]
+    figure.legend(handles=handles, loc='outside upper center', ncols=min(len(runs), 6))
+    save(figure, file, dpi)
+
+
+def _styled(runs: Sequence[Run]) -> Iterable[tuple[Run, dict]]:
+    """Each run with its line style, the same in all panels."""
+    return zip(runs, plt.rcParams['axes.prop_cycle'](), strict=False)
+
+
+def _draw_panel(axes: Axes, key: str, title: str, runs: Sequence[Run], smoothing: float) -> None:
+    noisy = 'loss' in key or key.endswith('rmi_score')
+    marker = '.' if key in VALIDATED or key == TRIMAP_PANEL else None
+    for place, (run, style) in enumerate(_styled(runs)):
+        if key not in run.scalars:
+            continue
+        positions, values = run.scalars[key]
+        width = 1.6
+        if noisy and smoothing:
+            axes.plot(positions, values, **style, alpha=0.35, linewidth=0.8)
+            values = smooth(values, smoothing)
+        elif key == 'lr':  # mostly the same in all runs: the earlier ones show behind
+            width += 2 * min(len(runs) - 1 - place, 3)
+        axes.plot(positions, values, **style, linewidth=width, marker=marker)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlim(left=0)
+    axes.set_xlabel('within so many pixels' if key == TRIMAP_PANEL else 'iteration', fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.tick_params(labelsize=8)
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Draw what runs logged')
+    parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR')
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/runs.png'), help='a .png, .svg or .pdf'
+    )
+    parser.add_argument(
+        '--smoothing',
+        type=float,
+        default=0.6,
+        help='of losses and scores in training, from 0 (none) to below 1; what was logged stays '
+        'visible behind',
+    )
+    parser.add_argument('--theme', choices=list(THEMES), default='light')
+    args = parser.parse_args(arguments)
+    if not 0 <= args.smoothing < 1:
+        parser.error(f'--smoothing must be at least 0 and below 1, got {args.smoothing}')
+    if args.out.suffix not in ('.png', '.svg', '.pdf'):
+        parser.error(f'--out must end in .png, .svg or .pdf, got {args.out}')
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw as the command line says."""
+    args = parse_args(arguments)
+    runs = parse_runs(args.runs)
+    panels = list_panels(runs)
+    if not panels:
+        raise ValueError(f'none of {", ".join(run.name for run in runs)} logged anything to draw')
+    apply_theme(args.theme)
+    draw_runs(runs, panels, args.smoothing, args.out)
+    print(args.out)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f'plot_runs: {error}')
