@@ -36,10 +36,12 @@ TOOLS = ROOT / 'tools'
 PLAN = ROOT / 'configs' / 'study' / 'plan.yaml'
 RESULTS = ROOT / 'docs' / 'study' / 'results.jsonl'
 WEIGHTS = Path('work_dirs/pretrained/tf_efficientnet_lite0.pth')
+WEIGHTS_OPTION = 'model.backbone.init_cfg.checkpoint'
 CONVERTER = 'python tools/model_converters/efficientnet_lite0.py'
 LOG_LINE = re.compile(r'Iter\((train|test)\) \[ *(\d+)/(\d+)\]')
 REPORT_EVERY = 60.0  # seconds from one line about a cell to the next
 DIVERGED = 'FloatingPointError'  # of CheckInvalidLossHook
+CLOCK = ('time', 'data_time')
 VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmseg', 'timm', 'mmseg_rmi')
 
 
@@ -69,13 +71,21 @@ class Runner:
     """Runs cells as processes of the training and the test tool."""
 
     def __init__(
-        self, data: Path, weights: Path, threads: int, lock: int, note: Callable[[Job, str], None]
+        self,
+        data: Path,
+        weights: Path,
+        *,
+        threads: int,
+        lock: int,
+        note: Callable[[Job, str], None],
+        tools: Path = TOOLS,
     ) -> None:
         self.data = data
         self.weights = weights
         self.threads = threads
         self.lock = lock  # a file that processes keep open, see `alone`
         self.note = note
+        self.tools = tools
         self.processes: set[subprocess.Popen] = set()
         self.stopping = False
 
@@ -158,16 +168,19 @@ class Runner:
         roots = {
             f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')
         }
-        return {**roots, 'model.backbone.init_cfg.checkpoint': self.weights}
+        weights = {WEIGHTS_OPTION: self.weights} if plan.pretrained(job.cell) else {}
+        return {**roots, **weights}
 
     def _run(self, command: list, options: Options, log_file: Path, job: Job) -> int:
         """Run a tool to its end, as the log tells how far it is; return its peak memory in MB."""
-        line = [sys.executable, str(TOOLS / command[0]), *map(str, command[1:]), '--cfg-options']
+        tool, *arguments = command
+        line = [sys.executable, str(self.tools / tool), *map(str, arguments), '--cfg-options']
         line += [f'{key}={value}' for key, value in options.items()]
+        # Passive, because the threads of several runs share the cores.
         environment = {
             **os.environ,
             'OMP_NUM_THREADS': str(self.threads),
-            'MKL_NUM_THREADS': str(self.threads),
+            'OMP_WAIT_POLICY': 'PASSIVE',
         }
         with (
             log_file.open('a', buffering=1) as log,
@@ -212,12 +225,9 @@ def scalars(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def clean_metrics(logged: dict[str, Any]) -> dict[str, Any]:
-    """Drop the clock from what the test tool logged; what is not a number becomes None."""
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in logged.items()
-        if key not in ('time', 'data_time', 'step', 'iter')
-    }
+    """Round what the test tool logged, less the clock; what is not a number becomes None."""
+    kept = {key: value for key, value in logged.items() if key not in CLOCK}
+    return {key: None if math.isnan(value) else round(value, 3) for key, value in kept.items()}
 
 
 def describe_machine() -> str:
@@ -231,9 +241,11 @@ def describe_machine() -> str:
 
 def find_versions() -> dict[str, str]:
     """Versions of what computes."""
-    modules = {name: importlib.import_module(name) for name in VERSIONS}
-    versions = {name: str(module.__version__) for name, module in modules.items()}
-    return {'python': platform.python_version(), **versions}
+    versions = {'python': platform.python_version()}
+    for name in VERSIONS:
+        with contextlib.suppress(ModuleNotFoundError):
+            versions[name] = str(importlib.import_module(name).__version__)
+    return versions
 
 
 # Running all of them
@@ -380,7 +392,7 @@ def run_all(study: Study, runner: Runner, monitor: Monitor, jobs: int) -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    default = signal.signal(signal.SIGTERM, interrupt)
     threads = [
         threading.Thread(target=work, args=(study, runner, monitor), daemon=True)
         for _ in range(jobs)
@@ -395,6 +407,7 @@ def run_all(study: Study, runner: Runner, monitor: Monitor, jobs: int) -> None:
         runner.stop()
         for thread in threads:
             thread.join(timeout=30)
+        signal.signal(signal.SIGTERM, default)
 
 
 @contextlib.contextmanager
@@ -458,7 +471,7 @@ def check(study: Study, data: Path, weights: Path) -> None:
     Raises:
         ValueError: something is missing; says what makes it.
     """
-    if not weights.is_file():
+    if any(map(study.plan.pretrained, study.left())) and not weights.is_file():
         raise ValueError(
             f'there are no pretrained weights {weights}; this writes them: {CONVERTER}'
         )
@@ -493,8 +506,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--plan', type=Path, default=PLAN)
     parser.add_argument('--results', type=Path, default=RESULTS)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/study'))
-    parser.add_argument('--jobs', type=int, default=1, help='cells at a time')
-    parser.add_argument('--threads', type=int, help='of a cell; all cores shared by the jobs')
+    parser.add_argument('--jobs', type=int, default=2, help='cells at a time')
+    # With one thread, torch leaves 1x1 convolutions to a routine that takes twice as long.
+    parser.add_argument('--threads', type=int, default=2, help='of each cell')
     return parser.parse_args()
 
 
@@ -509,10 +523,15 @@ def main() -> int:
         console.print(make_list(study))
         return 0
     check(study, args.data, args.weights)
-    threads = args.threads or max(1, len(os.sched_getaffinity(0)) // args.jobs)
     monitor = Monitor(console)
     with alone(study.work_dir) as lock:
-        runner = Runner(args.data.resolve(), args.weights.resolve(), threads, lock, monitor.note)
+        runner = Runner(
+            args.data.resolve(),
+            args.weights.resolve(),
+            threads=args.threads,
+            lock=lock,
+            note=monitor.note,
+        )
         run_all(study, runner, monitor, args.jobs)
     if args.cells:
         console.print(make_list(study))

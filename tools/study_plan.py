@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,11 @@ class Plan:
         method = self.methods[self.trained(cell).method]
         return ROOT / self.config.format(loss=method.loss, setting=setting)
 
+    def pretrained(self, cell: Cell) -> bool:
+        """Whether a cell's backbone starts from weights in a file."""
+        backbone = _read_config(self.config_file(cell)).model.backbone
+        return 'checkpoint' in (backbone.get('init_cfg') or {})
+
     def options(self, cell: Cell, factor: float) -> Options:
         """The settings of a cell's training on top of its config."""
         iterations = self.tuning['iterations'] if cell.tunes else self.iterations
@@ -200,8 +205,13 @@ def fingerprint(config: Path, options: Options) -> str:
 
     Two cells with the same one train the same network, wherever the data lies.
     """
+    return _fingerprint(config, json.dumps(options))
+
+
+@functools.cache
+def _fingerprint(config: Path, options: str) -> str:
     merged = Config(_read_config(config).to_dict())
-    merged.merge_from_dict(options)
+    merged.merge_from_dict(json.loads(options))
     content = {key: _without_places(merged.get(key)) for key in TRAINING}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -266,14 +276,3 @@ def _merit(tuner: Cell, result: Result | None) -> tuple[float, float]:
     assert tuner.factor is not None
     score = result['metrics'].get('mIoU', -math.inf)  # a diverged run has none
     return score, -abs(math.log(tuner.factor))
-
-
-def superseded(results: Results, plan: Plan) -> Iterable[Result]:
-    """Results of cells of the plan whose settings have changed since."""
-    for cell in plan.cells:
-        current = results.find(plan, cell)
-        yield from (
-            entry
-            for entry in results.named(cell.name)
-            if current is None or entry['config_hash'] != current['config_hash']
-        )

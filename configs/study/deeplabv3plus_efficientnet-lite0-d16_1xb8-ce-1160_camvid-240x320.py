@@ -38,7 +38,13 @@ train_dataloader = dict(
 )
 val_dataloader = dict(num_workers=1, dataset=dict(ann_file='val.txt', pipeline=test_pipeline))
 test_dataloader = val_dataloader
+test_evaluator = [
+    dict(type='ClasswiseIoUMetric', iou_metrics=['mIoU']),
+    dict(type='BoundaryIoUMetric'),
+    dict(type='TrimapIoUMetric'),
+]
 default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(interval=100, max_keep_ckpts=2),  # one is whole even if the other is cut off
 )
+custom_hooks = [*_base_.custom_hooks, dict(type='ChannelsLastHook')]

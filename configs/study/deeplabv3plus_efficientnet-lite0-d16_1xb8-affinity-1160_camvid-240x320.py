@@ -1,0 +1,2 @@
+_base_ = './deeplabv3plus_efficientnet-lite0-d16_1xb8-ce-1160_camvid-240x320.py'
+model = dict(decode_head=dict(loss_decode=dict(_delete_=True, type='AffinityFieldLoss')))

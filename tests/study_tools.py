@@ -1,0 +1,127 @@
+"""A small study, whose training and test tool compute nothing.
+
+They read the arguments that the real ones get and leave the files that the real ones leave. What
+they shall do beside is in the file ``orders.json`` of the data folder; what they did is in
+``calls.txt`` there.
+"""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from tool_runs import load_tool
+
+study = load_tool('study.py')
+
+TRAIN = """
+import json, pathlib, sys, time
+arguments = sys.argv[1:]
+options = dict(pair.split('=', 1) for pair in arguments[arguments.index('--cfg-options') + 1 :])
+work_dir = pathlib.Path(arguments[arguments.index('--work-dir') + 1])
+data = pathlib.Path(options['train_dataloader.dataset.data_root']).parent
+orders = json.loads((data / 'orders.json').read_text())
+end = int(options['train_cfg.max_iters'])
+name = '/'.join(work_dir.parts[-3:])
+with (data / 'calls.txt').open('a') as calls:
+    calls.write(f'train {name} x{options["optim_wrapper.optimizer.lr"]}\\n')
+order = orders.get(name, '')
+print(f'Iter(train) [{end // 2}/{end}]', flush=True)
+if order == 'diverge':
+    sys.exit('FloatingPointError: loss = nan in iteration 1')
+if order == 'fail':
+    sys.exit('no such file')
+if order == 'hang':
+    (data / 'hanging').touch()
+    time.sleep(600)
+(work_dir / '2026' / 'vis_data').mkdir(parents=True)
+lines = [json.dumps(dict(loss=1.0, time=seconds)) for seconds in (9.0, 0.5, 0.25)]
+(work_dir / '2026' / 'vis_data' / 'scalars.json').write_text('\\n'.join([*lines, '{"cut of']))
+(work_dir / f'iter_{end // 2}.pth').touch()
+time.sleep(0.01)
+(work_dir / f'iter_{end}.pth').touch()
+print(f'Iter(train) [{end}/{end}]')
+"""
+
+TEST = """
+import json, pathlib, sys
+arguments = sys.argv[1:]
+options = dict(pair.split('=', 1) for pair in arguments[arguments.index('--cfg-options') + 1 :])
+assert pathlib.Path(arguments[1]).is_file()
+work_dir = pathlib.Path(arguments[arguments.index('--work-dir') + 1])
+data = pathlib.Path(options['test_dataloader.dataset.data_root']).parent
+with (data / 'calls.txt').open('a') as calls:
+    calls.write(f'test {"/".join(work_dir.parts[-4:])}\\n')
+(work_dir / '2026').mkdir(parents=True)
+# Rates of 2e-2 score best.
+score = 50 - 1000 * abs(float(options['optim_wrapper.optimizer.lr']) - 2e-2)
+metrics = dict(mIoU=score, time=0.1, data_time=0.1)
+metrics['IoU.sky'] = float('nan')
+metrics['batch'] = int(options.get('test_dataloader.batch_size', 1))
+(work_dir / '2026' / '2026.json').write_text(json.dumps(metrics))
+"""
+
+PLAN = """
+config: configs/demo/deeplabv3plus_r18-d16_1xb4-{loss}-800_{setting}.py
+data: {scenes: {setting: street-scenes-144x192, folder: scenes}}
+iterations: 40
+tuning: {factors: [1, 4], iterations: 20, seed: 7}
+methods:
+  ce: {loss: ce}
+  rmi: {loss: rmi}
+  ce-twice: {run_of: ce, test_options: {test_dataloader.batch_size: 2}}
+cells:
+  - {tune: [ce, rmi], data: scenes}
+  - {run: [ce, rmi, ce-twice], data: scenes, seeds: [0]}
+"""
+
+
+class Place:
+    """A folder with a plan, tools and data."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @classmethod
+    def make(cls, folder: Path) -> 'Place':
+        """Lay everything out."""
+        for name in ('tools', 'data/scenes'):
+            (folder / name).mkdir(parents=True)
+        (folder / 'plan.yaml').write_text(PLAN)
+        (folder / 'tools' / 'train.py').write_text(TRAIN)
+        (folder / 'tools' / 'test.py').write_text(TEST)
+        place = cls(folder)
+        place.order()
+        return place
+
+    def order(self, **orders: str) -> None:
+        """Tell the tools what to do in which run."""
+        (self.folder / 'data' / 'orders.json').write_text(json.dumps(orders))
+
+    def calls(self) -> list[str]:
+        return (self.folder / 'data' / 'calls.txt').read_text().splitlines()
+
+    def open(self, names=(), again=False):
+        plan = study.read_plan(self.folder / 'plan.yaml')
+        results = study.Results(self.folder / 'results.jsonl')
+        wanted = study.choose(plan, results, list(names), again)
+        return study.Study(plan, results, self.folder / 'work', wanted)
+
+    def run(self, names=(), again=False, jobs=1):
+        opened = self.open(names, again)
+        with (self.folder / 'said.txt').open('a') as said:
+            monitor = study.Monitor(Console(file=said, width=200))
+            with study.alone(opened.work_dir) as lock:
+                runner = study.Runner(
+                    self.folder / 'data',
+                    self.folder / 'weights.pth',
+                    threads=1,
+                    lock=lock,
+                    note=monitor.note,
+                    tools=self.folder / 'tools',
+                )
+                study.run_all(opened, runner, monitor, jobs)
+        return opened
+
+    def lines(self) -> dict[str, dict]:
+        lines = (self.folder / 'results.jsonl').read_text().splitlines()
+        return {line['cell']: line for line in map(json.loads, lines)}

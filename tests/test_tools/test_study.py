@@ -1,0 +1,179 @@
+"""The study with tools that compute nothing: what is run, in which order, and what is kept."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+from study_tools import PLAN, Place, study
+from tool_runs import TOOLS, config, run, start
+
+TESTS = TOOLS.parent / 'tests'
+
+# The demo's learning rate is 5e-3, so that 4 is the best factor for the tools.
+ALL = [
+    'train scenes/ce/lr-x1 x0.005',
+    'test scenes/ce/lr-x1/test-ce',
+    'train scenes/rmi/lr-x1 x0.005',
+    'test scenes/rmi/lr-x1/test-rmi',
+    'train scenes/ce/lr-x4 x0.02',
+    'test scenes/ce/lr-x4/test-ce',
+    'train scenes/rmi/lr-x4 x0.02',
+    'test scenes/rmi/lr-x4/test-rmi',
+    'train scenes/ce/seed0 x0.02',
+    'test scenes/ce/seed0/test-ce',
+    'train scenes/rmi/seed0 x0.02',
+    'test scenes/rmi/seed0/test-rmi',
+    'test scenes/ce/seed0/test-ce-twice',
+]
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place.make(tmp_path)
+
+
+def test_all_cells_are_run_in_order_the_reported_ones_at_the_best_rate(place):
+    place.run()
+    assert place.calls() == ALL
+    assert [line['lr_factor'] for line in place.lines().values()] == [1, 1, 4, 4, 4, 4, 4]
+
+
+def test_a_line_tells_all_about_its_cell(place):
+    place.run()
+    line = place.lines()['scenes/ce-twice/seed0']
+    assert line['metrics'] == {'mIoU': 50.0, 'IoU.sky': None, 'batch': 2}
+    assert (line['stage'], line['data'], line['method']) == ('report', 'scenes', 'ce-twice')
+    assert (line['seed'], line['iterations'], line['threads']) == (0, 40, 1)
+    assert line['seconds_per_iteration'] == 0.5  # the median of what the tool logs
+    assert 1 < line['peak_memory_mb'] < 1000
+    assert line['config'] == os.path.relpath(config('ce'), TOOLS.parent)
+    assert line['options']['test_dataloader.batch_size'] == 2
+    assert line['config_hash'] == place.lines()['scenes/ce/seed0']['config_hash']
+    assert {'torch', 'mmseg', 'mmengine', 'python'} <= set(line['versions'])
+    assert 'cores' in line['machine']
+
+
+def test_what_is_finished_is_not_run_again(place):
+    place.run()
+    place.run(jobs=2)
+    assert place.calls() == ALL
+
+
+def test_two_jobs_run_the_same_cells_and_never_one_folder_at_a_time(place):
+    place.run(jobs=2)
+    assert sorted(place.calls()) == sorted(ALL)
+    calls = place.calls()
+    assert calls.index('test scenes/ce/seed0/test-ce-twice') > calls.index(ALL[9])
+    assert len(place.lines()) == 7
+
+
+def test_a_named_cell_is_run_with_those_that_find_its_rate(place):
+    place.run(['scenes/rmi/seed0'])
+    assert place.calls() == [call for call in ALL if '/rmi/' in call]
+
+
+def test_a_cell_is_run_again_under_a_number_of_its_own(place):
+    place.run()
+    for number in (1, 2):
+        place.run(['scenes/rmi/seed0'], again=True)
+        line = place.lines()[f'scenes/rmi/seed0-repeat{number}']
+        assert (line['seed'], line['repeat'], line['lr_factor']) == (0, number, 4)
+        assert line['config_hash'] == place.lines()['scenes/rmi/seed0']['config_hash']
+    assert len(place.calls()) == len(ALL) + 4
+
+
+def test_checkpoints_of_tuning_go_and_the_last_of_a_reported_run_stays(place):
+    place.run()
+    checkpoints = sorted(
+        str(file.relative_to(place.folder)) for file in place.folder.rglob('*.pth')
+    )
+    assert checkpoints == [f'work/scenes/{loss}/seed0/iter_40.pth' for loss in ('ce', 'rmi')]
+
+
+def test_a_test_that_was_cut_off_does_not_train_again(place):
+    place.run()
+    results = place.folder / 'results.jsonl'
+    results.write_text(''.join(results.read_text().splitlines(keepends=True)[:-3]))
+    place.run()
+    assert place.calls()[len(ALL) :] == [ALL[9], ALL[11], ALL[12]]
+
+
+def test_a_diverged_run_is_a_result_and_its_rate_is_not_taken(place):
+    place.order(**{'scenes/ce/lr-x4': 'diverge'})
+    place.run()
+    line = place.lines()['scenes/ce/lr-x4']
+    assert line['metrics'] == {}
+    assert line['diverged'] == 'FloatingPointError: loss = nan in iteration 1'
+    assert place.lines()['scenes/ce/seed0']['lr_factor'] == 1
+    assert place.lines()['scenes/rmi/seed0']['lr_factor'] == 4
+
+
+def test_a_failed_cell_holds_up_those_alone_that_wait_for_it(place):
+    place.order(**{'scenes/ce/lr-x4': 'fail'})
+    opened = place.run()
+    assert list(opened.failed) == ['scenes/ce/lr-x4']
+    assert 'no such file' in opened.failed['scenes/ce/lr-x4']
+    assert place.calls() == [*ALL[:5], *ALL[6:8], *ALL[10:12]]
+    place.order()
+    place.run()
+    assert len(place.lines()) == 7
+
+
+def test_a_run_of_other_settings_is_not_gone_on_with(place):
+    place.run(['scenes/ce/lr-x1'])
+    plan = place.folder / 'plan.yaml'
+    plan.write_text(PLAN.replace('iterations: 20', 'iterations: 10'))
+    folder = place.folder / 'work' / 'scenes' / 'ce' / 'lr-x1'
+    (folder / 'trace').touch()
+    place.run(['scenes/ce/lr-x1'])
+    assert place.calls() == ALL[:2] * 2
+    assert not (folder / 'trace').exists()
+    assert place.lines()['scenes/ce/lr-x1']['iterations'] == 10
+
+
+def test_progress_and_time_left_of_all_are_told(place):
+    place.run()
+    said = (place.folder / 'said.txt').read_text()
+    assert 'scenes/ce/lr-x1: train 10/20' in said
+    assert 'scenes/ce/seed0: starts, learning rate x 4  (3 cells left, about 0.0 h)' in said
+    assert 'scenes/ce/seed0: mIoU 50.0' in said
+
+
+def test_a_stopped_study_leaves_no_tool_behind_and_goes_on(place):
+    place.order(**{'scenes/rmi/lr-x1': 'hang'})
+    program = f'import study_tools; study_tools.Place({str(place.folder)!r}).run()'
+    process = start(sys.executable, '-c', program, PYTHONPATH=f'{TOOLS.parent}:{TESTS}')
+    deadline = time.monotonic() + 300
+    while not (place.folder / 'data' / 'hanging').exists():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with pytest.raises(ValueError, match='a study, or a run of one, is still at work'):
+        place.run()
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode != 0
+
+    place.order()
+    place.run()  # which it would refuse, were a tool still there
+
+    assert place.calls() == [*ALL[:3], *ALL[2:]]
+
+
+def test_missing_weights_are_answered_with_the_command_that_writes_them(place, tmp_path):
+    plan = study.read_plan(study.PLAN)
+    results = study.Results(tmp_path / 'none.jsonl')
+    opened = study.Study(plan, results, tmp_path, list(plan.cells))
+    with pytest.raises(ValueError, match=r'python tools/model_converters/efficientnet_lite0\.py'):
+        study.check(opened, tmp_path, tmp_path / 'weights.pth')
+    (tmp_path / 'weights.pth').touch()
+    with pytest.raises(ValueError, match=r'no data set camvid in .*/camvid: name its parent'):
+        study.check(opened, tmp_path, tmp_path / 'weights.pth')
+
+
+def test_the_list_shows_every_cell_of_the_project():
+    said = run(sys.executable, TOOLS / 'study.py', '--list', COLUMNS='200')
+    for cell in study.read_plan(study.PLAN).cells:
+        assert f' {cell.name} ' in said

@@ -1,0 +1,201 @@
+"""Plans written out by hand, and results made up to choose rates from."""
+
+import json
+
+import pytest
+from tool_runs import TOOLS, load_tool
+
+study_plan = load_tool('study_plan.py')
+Cell = study_plan.Cell
+
+PLAN = """
+config: configs/demo/deeplabv3plus_r18-d16_1xb4-{loss}-800_{setting}.py
+data: {scenes: {setting: street-scenes-144x192, folder: scenes}}
+iterations: 40
+tuning: {factors: [1, 2, 0.5], iterations: 20, seed: 7}
+methods:
+  ce: {loss: ce}
+  rmi: {loss: rmi}
+  rmi-df2:
+    loss: rmi
+    options: {model.decode_head.loss_decode.downsample_factor: 2}
+    tuned_as: rmi
+  ce-twice: {run_of: ce, test_options: {test_dataloader.batch_size: 2}}
+cells:
+  - {tune: [ce, rmi], data: scenes}
+  - {run: [ce, rmi, rmi-df2, ce-twice], data: scenes, seeds: [0, 1]}
+  - {run: [ce], data: scenes, seeds: [0], repeat: 1}
+"""
+
+
+@pytest.fixture
+def plan(tmp_path):
+    file = tmp_path / 'plan.yaml'
+    file.write_text(PLAN)
+    return study_plan.read_plan(file)
+
+
+@pytest.fixture
+def results(tmp_path):
+    return study_plan.Results(tmp_path / 'results' / 'results.jsonl')
+
+
+def record(plan, results, cell, factor, **metrics) -> None:
+    config_hash = study_plan.fingerprint(plan.config_file(cell), plan.options(cell, factor))
+    results.append(dict(cell=cell.name, config_hash=config_hash, metrics=metrics))
+
+
+def record_tuning(plan, results, method, scores) -> None:
+    for factor, score in scores.items():
+        metrics = {} if score is None else dict(mIoU=score)
+        record(plan, results, Cell('scenes', method, 7, factor), factor, **metrics)
+
+
+def test_cells_come_rate_by_rate_then_seed_by_seed(plan):
+    assert [cell.name for cell in plan.cells] == [
+        'scenes/ce/lr-x1',
+        'scenes/rmi/lr-x1',
+        'scenes/ce/lr-x2',
+        'scenes/rmi/lr-x2',
+        'scenes/ce/lr-x0.5',
+        'scenes/rmi/lr-x0.5',
+        'scenes/ce/seed0',
+        'scenes/rmi/seed0',
+        'scenes/rmi-df2/seed0',
+        'scenes/ce-twice/seed0',
+        'scenes/ce/seed1',
+        'scenes/rmi/seed1',
+        'scenes/rmi-df2/seed1',
+        'scenes/ce-twice/seed1',
+        'scenes/ce/seed0-repeat1',
+    ]
+
+
+def test_cells_that_tune_have_half_the_schedule_and_a_seed_of_their_own(plan):
+    tuning, reported = plan.cell('scenes/rmi/lr-x2'), plan.cell('scenes/rmi-df2/seed1')
+    # The demo's learning rate is 5e-3.
+    assert plan.options(tuning, 2) == {
+        'randomness.seed': 7,
+        'optim_wrapper.optimizer.lr': pytest.approx(1e-2),
+        'train_cfg.max_iters': 20,
+        'train_cfg.val_interval': 20,
+        'param_scheduler.1.end': 20,
+    }
+    assert plan.options(reported, 0.5) == {
+        'randomness.seed': 1,
+        'optim_wrapper.optimizer.lr': pytest.approx(2.5e-3),
+        'train_cfg.max_iters': 40,
+        'train_cfg.val_interval': 40,
+        'param_scheduler.1.end': 40,
+        'model.decode_head.loss_decode.downsample_factor': 2,
+    }
+
+
+def test_a_method_that_tests_the_runs_of_another_has_its_training(plan):
+    ours, theirs = plan.cell('scenes/ce-twice/seed1'), plan.cell('scenes/ce/seed1')
+    assert plan.trained(ours) == theirs
+    assert plan.config_file(ours) == plan.config_file(theirs)
+    assert plan.options(ours, 2) == plan.options(theirs, 2)
+
+
+def test_the_best_rate_is_taken_once_all_are_tried(plan, results):
+    reported = plan.cell('scenes/ce/seed0')
+    assert results.factor(plan, reported) is None
+    record_tuning(plan, results, 'ce', {1: 50.0, 2: 52.0})
+    assert results.factor(plan, reported) is None
+    record_tuning(plan, results, 'ce', {0.5: 51.0})
+    assert results.factor(plan, reported) == 2
+    assert results.factor(plan, plan.cell('scenes/ce-twice/seed1')) == 2
+    assert results.factor(plan, plan.cell('scenes/rmi/seed0')) is None
+
+
+def test_of_equal_rates_the_nearest_to_the_configs_is_taken(plan, results):
+    record_tuning(plan, results, 'ce', {1: 50.0, 2: 50.0, 0.5: 50.0})
+    assert results.factor(plan, plan.cell('scenes/ce/seed0')) == 1
+
+
+def test_a_diverged_rate_is_never_taken(plan, results):
+    record_tuning(plan, results, 'ce', {1: 1.0, 2: None, 0.5: 2.0})
+    assert results.factor(plan, plan.cell('scenes/ce/seed0')) == 0.5
+
+
+def test_a_variant_takes_the_rate_of_its_method(plan, results):
+    record_tuning(plan, results, 'rmi', {1: 50.0, 2: 51.0, 0.5: 52.0})
+    assert results.factor(plan, plan.cell('scenes/rmi-df2/seed0')) == 0.5
+
+
+def test_results_outlive_the_process_and_count_for_their_cell(plan, results):
+    record_tuning(plan, results, 'ce', {1: 50.0})
+    again = study_plan.Results(results.file)
+    assert again.find(plan, plan.cell('scenes/ce/lr-x1'))['metrics'] == {'mIoU': 50.0}
+    assert again.find(plan, plan.cell('scenes/ce/lr-x2')) is None
+
+
+def test_a_result_of_other_settings_does_not_count(plan, results):
+    cell = plan.cell('scenes/ce/lr-x1')
+    record(plan, results, cell, 3, mIoU=50.0)  # a rate that the plan does not have
+    assert results.find(plan, cell) is None
+    assert len(results.named(cell.name)) == 1
+
+
+def test_the_fingerprint_forgets_places_alone(plan):
+    cell = plan.cell('scenes/ce/lr-x1')
+    config, options = plan.config_file(cell), plan.options(cell, 1)
+
+    def fingerprint(**more):
+        settings = {key.replace('__', '.'): value for key, value in more.items()}
+        return study_plan.fingerprint(config, {**options, **settings})
+
+    here = fingerprint()
+    assert len(here) == 12
+    assert fingerprint(train_dataloader__dataset__data_root='/elsewhere') == here
+    assert fingerprint(train_dataloader__num_workers=0) == here
+    assert fingerprint(randomness__seed=8) != here
+    assert fingerprint(train_dataloader__batch_size=2) != here
+    assert fingerprint(model__decode_head__channels=32) != here
+
+
+def test_every_cell_of_the_plan_of_the_project_differs_from_every_other():
+    plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
+    trained = dict.fromkeys(plan.trained(cell) for cell in plan.cells if not cell.repeat)
+    hashes = {
+        study_plan.fingerprint(plan.config_file(cell), plan.options(cell, cell.factor or 1))
+        for cell in trained
+    }
+    assert len(hashes) == len(trained)
+    names = [cell.name for cell in plan.cells]
+    assert len(set(names)) == len(names)
+
+
+def test_reported_cells_of_the_project_come_after_those_that_tune_them():
+    plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
+    for number, cell in enumerate(plan.cells):
+        if not cell.tunes:
+            assert set(plan.tuning_of(cell)) <= set(plan.cells[:number]), cell.name
+
+
+def test_tuning_is_on_a_seed_that_is_not_reported():
+    plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
+    assert plan.tuning['seed'] not in {cell.seed for cell in plan.cells if not cell.tunes}
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'named'),
+    [('tune: [ce, rmi]', 'tune: [ce, rmy]', 'rmy'), ('data: scenes, s', 'data: scnes, s', 'scnes')],
+)
+def test_a_plan_with_an_unknown_name_is_refused(tmp_path, old, new, named):
+    file = tmp_path / 'plan.yaml'
+    file.write_text(PLAN.replace(old, new))
+    with pytest.raises(ValueError, match=rf'names {named}, which is not defined; .*the methods ce'):
+        study_plan.read_plan(file)
+
+
+def test_an_unknown_cell_is_answered_with_its_neighbours(plan):
+    with pytest.raises(ValueError, match=r"no cell 'scenes/ce/seed9'; it has .*scenes/ce/seed0"):
+        plan.cell('scenes/ce/seed9')
+
+
+def test_lines_of_results_are_json(plan, results):
+    record_tuning(plan, results, 'ce', {1: 50.0, 2: None})
+    first, second = map(json.loads, results.file.read_text().splitlines())
+    assert (first['metrics'], second['metrics']) == ({'mIoU': 50.0}, {})

@@ -1,0 +1,170 @@
+"""Results made up so that means, differences and intervals follow by hand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from tool_runs import load_tool
+
+report = load_tool('analysis/study_report.py')
+
+# Of CE and RMI on three seeds; the gains are 4, 3 and 5: mean 4, standard deviation 1.
+CE, RMI = (50.0, 52.0, 51.0), (54.0, 55.0, 56.0)
+# Student's t with 2 degrees of freedom leaves 2.5 % above 4.3027; 4.3027 / sqrt(3) = 2.484.
+HALF_WIDTH = 2.484
+
+
+def entry(method, seed, score, *, data='camvid', stage='report', repeat=0, factor=1.0, **more):
+    last = f'seed{seed}' if stage == 'report' else f'lr-x{factor:g}'
+    suffix = f'-repeat{repeat}' if repeat else ''
+    metrics = {}
+    if score is not None:
+        metrics = {
+            'mIoU': score,
+            'aAcc': 90.0,
+            'boundary/mIoU': score / 2,
+            **{f'trimap/mIoU.{width}': score - 10 / width for width in (1, 3, 40)},
+            **{f'IoU.{name}': score + shift for shift, name in enumerate(report.THIN)},
+        }
+    return {
+        'cell': f'{data}/{method}/{last}{suffix}',
+        'config_hash': f'{method}{seed}{factor}',
+        'data': data,
+        'method': method,
+        'seed': seed,
+        'stage': stage,
+        'repeat': repeat,
+        'lr_factor': factor,
+        'metrics': metrics,
+        'seconds_per_iteration': 1.5,
+        'peak_memory_mb': 2000,
+        'threads': 1,
+        'machine': 'a laptop',
+        'versions': {'torch': '2.14.1'},
+        'finished': '2026-01-02T03:04:05+00:00',
+        **more,
+    }
+
+
+@pytest.fixture
+def entries():
+    return [
+        *(entry('ce', 9, score, stage='tuning', factor=f) for f, score in [(1, 40.0), (2, 41.5)]),
+        *(entry('rmi', 9, score, stage='tuning', factor=f) for f, score in [(1, 45.0), (2, None)]),
+        *(entry('ce', seed, score, factor=2.0) for seed, score in enumerate(CE)),
+        *(entry('rmi', seed, score) for seed, score in enumerate(RMI)),
+        entry('rmi', 0, 54.2, repeat=1, threads=2),
+    ]
+
+
+def row(lines, first, start=''):
+    """Cells of a table's row, by its first cell, of the first table after ``start``."""
+    begin = next(i for i, line in enumerate(lines) if start in line)
+    (found, *_) = (line for line in lines[begin:] if line.startswith(f'| {first} |'))
+    return [cell.strip() for cell in found.strip('| ').split('|')]
+
+
+def test_an_interval_is_students():
+    found = report.Estimate.of([4.0, 3.0, 5.0])
+    assert found.mean == pytest.approx(4)
+    assert found.half_width == pytest.approx(HALF_WIDTH, abs=1e-3)
+    assert found.is_clear
+    # With 1 degree of freedom 12.706; the standard deviation of 0 and 2 is sqrt(2).
+    found = report.Estimate.of([0.0, 2.0])
+    assert found.half_width == pytest.approx(12.706, abs=1e-3)
+    assert not found.is_clear
+
+
+def test_one_seed_has_no_interval_and_nothing_clear():
+    found = report.Estimate.of([4.0])
+    assert math.isnan(found.half_width)
+    assert not found.is_clear
+    assert f'{found:+}' == '+4.00'
+
+
+def test_gains_are_paired_by_seed(entries):
+    reported = report.Reported([*entries, entry('rmi', 7, 99.0)], 'camvid')
+    assert reported.gains('rmi', report.metric('mIoU')) == {0: 4.0, 1: 3.0, 2: 5.0}
+
+
+def test_the_report_holds_means_gains_intervals_and_every_seed(entries, tmp_path):
+    lines = report.write_report(entries, tmp_path)
+    name, rate, score, boundary, band, thin, _, seeds = row(lines, 'CE')
+    assert (name, rate, seeds) == ('CE', 'x 2', '50.00, 52.00, 51.00')
+    assert (score, boundary) == ('51.00 ± 2.48', '25.50 ± 1.24')
+    assert band == '47.67 ± 2.48'  # 51 - 10 / 3
+    assert thin == '53.00 ± 2.48'  # 51 and the mean of 0 .. 4
+    name, count, gain, boundary, *_, seeds = row(lines, 'RMI', start='above CE')
+    assert (count, gain, boundary) == ('3', '**+4.00 ± 2.48**', '**+2.00 ± 1.24**')
+    assert seeds == '+4.00, +3.00, +5.00'
+
+
+def test_a_class_has_its_means_and_its_gain(entries, tmp_path):
+    lines = report.write_report(entries, tmp_path)
+    assert row(lines, 'bicyclist') == ['bicyclist', '55.00', '59.00', '**+4.00 ± 2.48**']
+
+
+def test_the_cost_of_a_method_is_told(entries, tmp_path):
+    lines = report.write_report(entries, tmp_path)
+    assert row(lines, 'RMI', start='peak MB') == ['RMI', '1.50', '2000']
+
+
+def test_the_best_rate_is_bold_and_a_diverged_one_named(entries):
+    lines = report.tabulate_tuning(entries, 'camvid')
+    assert row(lines, 'CE') == ['CE', '40.00', '**41.50**']
+    assert row(lines, 'RMI') == ['RMI', '**45.00**', 'diverged']
+
+
+def test_a_repeated_seed_stands_beside_the_first_and_changes_no_mean(entries):
+    lines = report.tabulate_repeats(entries)
+    assert row(lines, 'camvid/rmi/seed0')[1:] == ['54.0', '54.2', '1 and 2']
+    assert report.Reported(entries, 'camvid').runs['rmi'][0]['metrics']['mIoU'] == 54.0
+
+
+def test_the_latest_run_of_a_cell_counts(entries):
+    reported = report.Reported([*entries, entry('ce', 0, 60.0)], 'camvid')
+    assert reported.values('ce', report.metric('mIoU'))[0] == 60.0
+
+
+def test_a_diverged_run_is_reported_and_not_averaged(entries, tmp_path):
+    lines = report.write_report([*entries, entry('bce', 0, None, diverged='x')], tmp_path)
+    assert row(lines, 'BCE')[2:] == ['-', '-', '-', '-', '-', 'diverged']
+
+
+def test_every_figure_of_a_data_set_is_drawn_and_linked(entries, tmp_path):
+    text = '\n'.join(report.write_report(entries, tmp_path))
+    figures = sorted(file.name for file in tmp_path.glob('*.png'))
+    assert figures == ['camvid_classes.png', 'camvid_seeds.png', 'camvid_trimap.png']
+    for name in figures:
+        assert f']({name})' in text
+        assert np.asarray(Image.open(tmp_path / name).convert('L')).std() > 5
+
+
+def test_the_page_is_written_between_its_marks_however_often(entries, tmp_path):
+    page = tmp_path / 'README.md'
+    page.write_text(f'# Study\n\n{report.BEGIN}\nold\n{report.END}\n\nafter\n')
+    for lines in (['one'], ['two']):
+        report.insert(lines, page)
+    assert page.read_text() == (f'# Study\n\n{report.BEGIN}\n\ntwo\n\n{report.END}\n\nafter\n')
+
+
+def test_a_page_without_marks_is_refused(tmp_path):
+    page = tmp_path / 'README.md'
+    page.write_text('# Study\n')
+    with pytest.raises(ValueError, match=r'README\.md lacks the lines'):
+        report.insert(['one'], page)
+
+
+def test_an_empty_file_of_results_is_refused(tmp_path):
+    file = tmp_path / 'results.jsonl'
+    file.write_text('\n')
+    with pytest.raises(ValueError, match='holds no result yet'):
+        report.read_entries(file)
+
+
+def test_lines_are_read_back(entries, tmp_path):
+    file = tmp_path / 'results.jsonl'
+    file.write_text('\n'.join(map(json.dumps, entries)))
+    assert report.read_entries(file) == entries
