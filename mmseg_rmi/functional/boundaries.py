@@ -1,6 +1,6 @@
 """Which pixels of a label map lie near a change of label.
 
-Shapes: label maps ``H x W``, signed integer. The distance of two pixels is Chebyshev's, the larger
+Shapes: label maps ``H x W``, integer, labels below 32768. The distance of two pixels is Chebyshev's, the larger
 of their distances in rows and in columns: within r of a pixel lies the square of side ``2 r + 1``
 around it, as repeated erosion with a 3 x 3 square has it.
 """
@@ -32,7 +32,7 @@ def near_other_label(labels: Tensor, distance: int) -> Tensor:
         >>> near_other_label(torch.tensor([[0, 0, 0, 7, 7]]), 1).int()
         tensor([[0, 0, 1, 1, 0]], dtype=torch.int32)
     """
-    highest, lowest = labels, labels
+    highest = lowest = labels.short()  # a quarter of the memory to run through
     for dim in (0, 1):
         highest = _sliding(torch.maximum, highest, distance, dim)
         lowest = _sliding(torch.minimum, lowest, distance, dim)
@@ -62,7 +62,7 @@ def inner_boundary(labels: Tensor, distance: int) -> Tensor:
                 [1, 0, 0, 0, 1],
                 [1, 1, 1, 1, 1]], dtype=torch.int32)
     """
-    framed = F.pad(labels, (1, 1, 1, 1), value=BEYOND)
+    framed = F.pad(labels.short(), (1, 1, 1, 1), value=BEYOND)
     return near_other_label(framed, distance)[1:-1, 1:-1]
 
 

@@ -24,7 +24,7 @@ def other_labels_around(labels: np.ndarray, distance: int, beyond_is_other: bool
 
 
 @pytest.mark.parametrize('distance', [1, 2, 3, 15])  # 15: more than the map is high and wide
-@pytest.mark.parametrize('dtype', [torch.int16, torch.int64])
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int64])
 def test_every_pixel_of_the_square_counts(distance, dtype):
     _, labels = blobs(seed=1, height=9, width=14)
     maps = torch.tensor(labels, dtype=dtype)

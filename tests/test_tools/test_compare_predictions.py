@@ -102,6 +102,11 @@ class TestWindows:
             top, left = corner
             assert mask[top : top + 5, left : left + 6].sum() == area
 
+    def test_what_they_hold_is_in_their_midst(self):
+        mask = np.zeros((20, 30), bool)
+        mask[8:11, 12:15] = True
+        assert views.densest_windows(mask, (7, 9), 1) == [(6, 9)]
+
     def test_there_are_none_where_nothing_differs(self):
         assert views.densest_windows(np.zeros((9, 9), bool), (3, 3), 2) == []
 

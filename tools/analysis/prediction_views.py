@@ -185,7 +185,10 @@ def disagreement(view: View) -> np.ndarray:
 
 
 def densest_windows(mask: np.ndarray, size: tuple[int, int], count: int) -> list[tuple[int, int]]:
-    """Upper left corners of the windows that hold most of a mask, disjoint in what they count."""
+    """Upper left corners of the windows that hold most of a mask, disjoint in what they count.
+
+    Of several that hold as much, the one in their midst, which has what it holds in its midst.
+    """
     rest, corners = mask.copy(), []
     height, width = size
     for _ in range(count):
@@ -194,7 +197,9 @@ def densest_windows(mask: np.ndarray, size: tuple[int, int], count: int) -> list
         total = np.pad(rest.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         inside = total[height:, width:] - total[:-height, width:]
         inside = inside - total[height:, :-width] + total[:-height, :-width]
-        top, left = map(int, np.unravel_index(inside.argmax(), inside.shape))
+        fullest = np.argwhere(inside == inside.max())
+        off = np.square(fullest - fullest.mean(axis=0)).sum(axis=1)
+        top, left = map(int, fullest[off.argmin()])
         corners.append((top, left))
         rest[top : top + height, left : left + width] = False
     return corners
