@@ -18,22 +18,49 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import set_random_seed
-from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS, PARAM_SCHEDULERS
+from mmseg.registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, PARAM_SCHEDULERS
 from PIL import Image
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import mmseg_rmi  # noqa: F401
+from mmseg_rmi.segmentors import ProbabilityTTAModel
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 
 ROOT = Path(__file__).parents[1] / 'configs'
 LEAVES = {path.stem: path for path in ROOT.glob('[!_]*/*.py')}
 PAPER = sorted(name for name in LEAVES if '_r101-d16_' in name)
-CROSS_ENTROPY = [name for name in PAPER if '-ce-' in name and 'camvid12' not in name]
+
+
+def loss_of(name: str) -> str:
+    """'deeplabv3_r101-d16_4xb4-ce-crf5-6k_camvid-479x479' is about 'ce-crf5'."""
+    return name.split('4xb4-')[1].split('_')[0].rsplit('-', 1)[0]
+
+
+CROSS_ENTROPY = [name for name in PAPER if loss_of(name) == 'ce' and 'camvid12' not in name]
 VOC = 'deeplabv3_r101-d16_4xb4-ce-30k_voc12aug-513x513'
 CAMVID = 'deeplabv3_r101-d16_4xb4-ce-6k_camvid-479x479'
-SHIPPED = sorted(path.stem for path in LEAVES.values() if path.parent.name == 'rmi')
+# Two of configs/rmi have no counterpart in MMSegmentation that differs by the loss alone.
+COMPOSED = 'convnext-tiny_upernet_4xb2-amp-rmi-80k_cityscapes-512x1024'
+BINARY = 'unet-s5-d16_fcn_4xb4-rmi-40k_drive-64x64'
+SHIPPED = sorted(
+    path.stem
+    for path in LEAVES.values()
+    if path.parent.name == 'rmi' and path.stem not in (COMPOSED, BINARY)
+)
+LOSSES = {  # and what a leaf changes for testing
+    'ce': (dict(type='CrossEntropyLoss', avg_non_ignore=True), dict(type='TestLoop')),
+    'bce': (dict(type='SigmoidCrossEntropyLoss'), dict(type='TestLoop')),
+    'affinity': (dict(type='AffinityFieldLoss'), dict(type='TestLoop')),
+    'rmi': (dict(type='RMILoss'), dict(type='TestLoop')),
+    **{
+        f'ce-crf{iterations}': (
+            dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            dict(type='DenseCRFTestLoop', iterations=iterations),
+        )
+        for iterations in (1, 5, 10)
+    },
+}
 SCHEDULE = {  # learning rate, iterations of warm-up and in all
     'voc12aug': (0.007, 1500, 30000),
     'camvid': (0.025, 300, 6000),
@@ -58,32 +85,42 @@ def config(name: str) -> Config:
 
 
 def without_weights(settings: Any) -> Any:
-    """Drop what would be downloaded."""
-    if isinstance(settings, dict):
-        return ConfigDict(
-            {
-                key: without_weights(value)
-                for key, value in settings.items()
-                if key != 'pretrained'
-                and not (isinstance(value, dict) and value.get('type') == 'Pretrained')
-            }
-        )
-    return settings
+    """Leave out what would be downloaded."""
+    if not isinstance(settings, dict):
+        return settings
+    kept = {key: without_weights(value) for key, value in settings.items()}
+    for key, value in settings.items():
+        if isinstance(value, dict) and value.get('type') == 'Pretrained':
+            del kept[key]
+    return ConfigDict(kept | dict.fromkeys(settings.keys() & {'pretrained'}))
 
 
-@functools.cache
+BUILT: dict[str, nn.Module] = {}
+
+
 def network(name: str) -> nn.Module:
-    """The whole model; but for SegFormer, which reads tensors, without memory for its weights."""
-    if config(name).model.backbone.type == 'TIMMBackbone':
+    """The whole model; without memory for its weights, unless its parts read tensors."""
+    settings = without_weights(config(name).model)
+    if settings.backbone.type == 'TIMMBackbone':
         pytest.importorskip('timm', reason='timm, which needs torchvision, is not installed')
-    with torch.device('cpu' if name.startswith('segformer') else 'meta'):
-        return MODELS.build(without_weights(config(name).model))
+    if name.startswith('convnext'):
+        pytest.importorskip('mmpretrain.models', reason='mmpretrain, which needs torchvision')
+    if str(settings) not in BUILT:  # several configs may train, or test, one model
+        with torch.device('cpu' if name.startswith(('segformer', 'convnext')) else 'meta'):
+            BUILT[str(settings)] = MODELS.build(settings)
+    return BUILT[str(settings)]
+
+
+def on_any_device(wrapper: ConfigDict) -> dict:
+    """The settings of an optimizer, without mixed precision, which wants a GPU."""
+    plain = {key: value for key, value in wrapper.items() if key != 'loss_scale'}
+    return plain | dict(type='OptimWrapper')
 
 
 def parameter_groups(name: str) -> dict[str, dict]:
     """Map each parameter's name to the optimizer's options for it."""
     model = network(name)
-    optimizer = build_optim_wrapper(model, config(name).optim_wrapper).optimizer
+    optimizer = build_optim_wrapper(model, on_any_device(config(name).optim_wrapper)).optimizer
     names = {parameter: key for key, parameter in model.named_parameters()}
     pairs = [
         (names[parameter], group)
@@ -123,18 +160,26 @@ def test_model_loss_optimizer_hooks_and_metric_build(name):
     assert set(parameter_groups(name)) == {
         key for key, value in network(name).named_parameters() if value.requires_grad
     }
-    assert 'loss' in network(name).decode_head.loss_decode.loss_name
+    losses = network(name).decode_head.loss_decode
+    for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
+        assert 'loss' in loss.loss_name
     for hook in settings.get('custom_hooks', []):
         HOOKS.build(dict(hook))
-    METRICS.build(dict(settings.val_evaluator))
-    METRICS.build(dict(settings.test_evaluator))
+    for evaluators in (settings.val_evaluator, settings.test_evaluator):
+        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+            METRICS.build(dict(evaluator))
+
+
+def parts_of(dataset: ConfigDict) -> list[ConfigDict]:
+    """The data sets that are joined or repeated."""
+    return dataset.get('datasets') or [dataset.get('dataset', dataset)]
 
 
 @pytest.mark.parametrize('name', sorted(LEAVES))
 def test_pipelines_and_data_sets_build(name, tmp_path):
     settings = config(name)
     for loader in (settings.train_dataloader, settings.val_dataloader, settings.test_dataloader):
-        for dataset in loader.dataset.get('datasets', [loader.dataset]):
+        for dataset in parts_of(loader.dataset):
             for folder in dataset.get('data_prefix', {}).values():
                 (tmp_path / folder).mkdir(parents=True, exist_ok=True)
             if 'ann_file' in dataset:
@@ -144,18 +189,89 @@ def test_pipelines_and_data_sets_build(name, tmp_path):
             built = DATASETS.build(dict(dataset, data_root=str(tmp_path), lazy_init=True))
             assert len(built.metainfo['classes']) == network(name).decode_head.num_classes
     Compose(settings.tta_pipeline)
-    assert settings.tta_model.type == 'SegTTAModel'
+
+
+@pytest.mark.parametrize('name', sorted(LEAVES))
+def test_test_time_augmentation_averages_what_the_loss_trains(name):
+    """Sigmoids of RMI and BCE, softmax of the others; MMSegmentation's own averages softmax."""
+    fusion = MODELS.build(dict(config(name).tta_model, module=network(name)))
+    assert isinstance(fusion, ProbabilityTTAModel)
+    sigmoid = any(f'-{loss}-' in name for loss in ('rmi', 'bce'))
+    assert fusion.activation == ('sigmoid' if sigmoid else 'softmax')
+
+
+@pytest.mark.parametrize('name', sorted(LEAVES))
+def test_loops_are_registered(name):
+    for stage in ('train', 'val', 'test'):
+        assert LOOPS.get(config(name)[f'{stage}_cfg'].type) is not None
 
 
 @pytest.mark.parametrize('name', SHIPPED)
 def test_a_shipped_config_changes_by_its_loss_alone(name):
-    ours = config(name).to_dict()
-    family, original = name.split('_')[0], name.replace('-rmi-', '-')
-    theirs = Config.fromstring(f"_base_ = 'mmseg::{family}/{original}.py'", '.py').to_dict()
-    assert ours.pop('custom_imports') == dict(imports=['mmseg_rmi'], allow_failed_imports=False)
-    assert ours['model']['decode_head'].pop('loss_decode') == dict(type='RMILoss')
-    assert theirs['model']['decode_head'].pop('loss_decode')['type'] == 'CrossEntropyLoss'
+    """By a streamed head, which has the same parameters, and what belongs to sigmoids."""
+    ours, theirs = (without_scopes(each.to_dict()) for each in (config(name), original_of(name)))
+    assert 'mmseg_rmi' in ours.pop('custom_imports')['imports']
+    theirs.pop('custom_imports', None)
+    assert ours.pop('tta_model') == dict(type='ProbabilityTTAModel')
+    assert theirs.pop('tta_model') == dict(type='SegTTAModel')
+    our_head, their_head = ours['model']['decode_head'], theirs['model']['decode_head']
+    assert our_head.pop('loss_decode') == dict(type='RMILoss')
+    assert their_head.pop('loss_decode')['type'] == 'CrossEntropyLoss'
+    assert our_head.pop('type') == f'RMI{their_head.pop("type")}'
     assert ours == theirs
+
+
+def without_scopes(settings: Any) -> Any:
+    """What a base of MMSegmentation says, without the note that it is MMSegmentation's."""
+    if isinstance(settings, dict):
+        kept = {key: without_scopes(value) for key, value in settings.items()}
+        return {key: value for key, value in kept.items() if key != '_scope_'}
+    if isinstance(settings, (list, tuple)):
+        return type(settings)(without_scopes(each) for each in settings)
+    return settings
+
+
+def original_of(name: str) -> Config:
+    """MMSegmentation's config with cross entropy."""
+    family, original = name.split('_')[0].split('-')[0], name.replace('-rmi-', '-')
+    return Config.fromstring(f"_base_ = 'mmseg::{family}/{original}.py'", '.py')
+
+
+def test_convnext_is_trained_alike_on_both_data_sets():
+    leaves = (COMPOSED, COMPOSED.replace('4xb2', '8xb2').replace('80k_cityscapes', '160k_ade20k'))
+    ours = without_scopes(config(leaves[0]).to_dict())
+    ade20k = without_scopes(config(leaves[1].replace('512x1024', '512x512')).to_dict())
+    assert ours['optim_wrapper'] == ade20k['optim_wrapper']
+    ends = [[each.pop('end') for each in leaf['param_scheduler']] for leaf in (ours, ade20k)]
+    assert ends == [[1500, 80000], [1500, 160000]]
+    assert ours['param_scheduler'] == ade20k['param_scheduler']
+
+    models = [leaf['model'] for leaf in (ours, ade20k)]
+    for model, classes in zip(models, (19, 150), strict=True):
+        checkpoint = model['backbone']['init_cfg'].pop('checkpoint')
+        assert Path(checkpoint).name.startswith('convnext-tiny_3rdparty_32xb128-noema_in1k')
+        assert model['decode_head'].pop('num_classes') == classes
+        assert model['auxiliary_head'].pop('num_classes') == classes
+    for part in ('backbone', 'decode_head', 'auxiliary_head'):
+        assert models[0][part] == models[1][part]
+
+
+def test_convnext_sees_cityscapes_as_pspnet_does():
+    ours, theirs = config(COMPOSED), config('pspnet_r50-d8_4xb2-rmi-80k_cityscapes-512x1024')
+    for key in ('train_dataloader', 'val_dataloader', 'train_cfg'):
+        assert without_scopes(ours[key].to_dict()) == without_scopes(theirs[key].to_dict())
+    assert ours.model.data_preprocessor.size == theirs.model.data_preprocessor.size
+
+
+def test_vessels_are_one_channel_whose_loss_sees_every_second_pixel():
+    ours = without_scopes(config(BINARY).to_dict())['model']
+    theirs = without_scopes(original_of(BINARY).to_dict())['model']
+    head = ours['decode_head']
+    assert head.pop('loss_decode') == dict(type='RMILoss', downsample_factor=2)
+    assert (head.pop('out_channels'), head.pop('threshold'), head['num_classes']) == (1, 0.5, 2)
+    theirs['decode_head'].pop('loss_decode')
+    assert ours == theirs
+    assert network(BINARY).decode_head.conv_seg.out_channels == 1
 
 
 @pytest.mark.parametrize('family', ['deeplabv3', 'deeplabv3plus', 'rmi'])
@@ -174,30 +290,25 @@ def test_readme_and_metafile_name_exactly_the_configs_of_the_family(family):
 # The paper's networks
 
 
-def test_the_paper_has_two_networks_three_data_sets_and_three_losses():
+def test_every_row_of_tables_1_and_4_has_a_config():
     parts = itertools.product(
         ('deeplabv3', 'deeplabv3plus'),
-        ('ce', 'bce', 'rmi'),
+        ('ce', 'bce', 'ce-crf1', 'ce-crf5', 'ce-crf10', 'affinity', 'rmi'),
         ('30k_voc12aug-513x513', '6k_camvid-479x479', '6k_camvid12-479x479'),
     )
     assert set(PAPER) == {f'{net}_r101-d16_4xb4-{loss}-{data}' for net, loss, data in parts}
 
 
 @pytest.mark.parametrize('name', PAPER)
-def test_leaves_of_one_experiment_differ_by_the_loss_alone(name):
-    loss = name.split('4xb4-')[1].split('-')[0]
+def test_leaves_of_one_experiment_differ_by_the_loss_or_the_test_alone(name):
+    method = loss_of(name)
     ours, base = (
-        config(leaf).to_dict() for leaf in (name, name.replace(f'4xb4-{loss}-', '4xb4-ce-'))
+        config(leaf).to_dict() for leaf in (name, name.replace(f'4xb4-{method}-', '4xb4-ce-'))
     )
-    assert (
-        ours['model']['decode_head'].pop('loss_decode')
-        == {
-            'ce': dict(type='CrossEntropyLoss', avg_non_ignore=True),
-            'bce': dict(type='SigmoidCrossEntropyLoss'),
-            'rmi': dict(type='RMILoss'),
-        }[loss]
-    )
+    found = ours['model']['decode_head'].pop('loss_decode'), ours.pop('test_cfg')
+    assert found == LOSSES[method]
     base['model']['decode_head'].pop('loss_decode')
+    base.pop('test_cfg')
     assert ours == base
 
 
@@ -337,7 +448,7 @@ def test_a_batch_has_16_images_as_the_name_says(name):
 @pytest.mark.parametrize('name', CROSS_ENTROPY)
 def test_training_and_evaluation_use_the_papers_splits(name):
     def lists(loader: ConfigDict) -> list[str]:
-        return [part.ann_file for part in loader.dataset.get('datasets', [loader.dataset])]
+        return [part.ann_file for part in parts_of(loader.dataset)]
 
     found = [lists(config(name)[f'{stage}_dataloader']) for stage in ('train', 'val', 'test')]
     voc = {part: f'ImageSets/Segmentation/{part}.txt' for part in ('train', 'aug', 'val')}
@@ -375,7 +486,7 @@ def picture(tmp_path) -> dict:
 
 def train_pipeline(name: str) -> list[dict]:
     dataset = config(name).train_dataloader.dataset
-    pipelines = [part.pipeline for part in dataset.get('datasets', [dataset])]
+    pipelines = [part.pipeline for part in parts_of(dataset)]
     assert all(pipeline == pipelines[0] for pipeline in pipelines)
     return pipelines[0]
 

@@ -27,4 +27,5 @@ log_level = 'INFO'
 load_from = None
 resume = False
 
-tta_model = dict(type='SegTTAModel')
+# Averages sigmoids or softmaxes, whichever the loss trains.
+tta_model = dict(type='ProbabilityTTAModel')

@@ -1,0 +1,2 @@
+_base_ = './deeplabv3_r101-d16_4xb4-ce-30k_voc12aug-513x513.py'
+model = dict(decode_head=dict(loss_decode=dict(_delete_=True, type='AffinityFieldLoss')))
