@@ -117,6 +117,7 @@ def losses_of(case: Case) -> dict[str, Loss]:
     if case.section == 'losses':
         ce, dice = MODELS.build(dict(type='CrossEntropyLoss')), MODELS.build(dict(type='DiceLoss'))
         found |= {
+            'CE + affinity': MODELS.build(dict(type='AffinityFieldLoss')),
             'CE + Dice (mmseg)': lambda logits, labels: ce(logits, labels) + dice(logits, labels),
             'Lovasz (mmseg)': MODELS.build(dict(type='LovaszLoss', reduction='none')),
             'RMI, readable': lambda logits, labels: rmi_objective(logits, labels, settings),
