@@ -123,32 +123,34 @@ class Runner:
         """Train from where the folder is; return what training took."""
         record = job.folder / 'run.json'
         known = json.loads(record.read_text()) if record.exists() else {}
-        if known.get('config_hash') != job.config_hash:
-            shutil.rmtree(job.folder, ignore_errors=True)  # a run of other settings
+        same, training = known.get('config_hash') == job.config_hash, known.get('training')
+        if same and training and ('diverged' in training or self._checkpoint(job).exists()):
+            return training
+        if not same or training:
+            # A run of other settings, or one whose checkpoints have been deleted.
+            shutil.rmtree(job.folder, ignore_errors=True)
             job.folder.mkdir(parents=True)
-            known = {'config_hash': job.config_hash}
-            record.write_text(json.dumps(known))
-        if 'training' in known and (
-            self._checkpoint(job).exists() or known['training'].get('diverged')
-        ):
-            return known['training']
+            record.write_text(json.dumps({'config_hash': job.config_hash}))
+        training = self._train_on(job, plan)
+        record.write_text(json.dumps({'config_hash': job.config_hash, 'training': training}))
+        return training
+
+    def _train_on(self, job: Job, plan: Plan) -> dict[str, Any]:
+        """Train from the latest checkpoint, if there is one, to the end or to where it diverges."""
         command = ['train.py', job.config, '--work-dir', job.folder, '--resume']
         log = job.folder / 'train.log'
         try:
             memory = self._run(command, {**job.options, **self._places(job, plan)}, log, job)
         except Failure:
-            if self.stopping or DIVERGED not in log.read_text()[-20000:]:
-                raise
             said = [line for line in log.read_text().splitlines() if DIVERGED in line]
-            known['training'] = {'diverged': said[-1]}
-        else:
-            times = [line['time'] for line in scalars(job.folder) if 'time' in line]
-            known['training'] = {
-                'seconds_per_iteration': round(statistics.median(times), 4),
-                'peak_memory_mb': memory,
-            }
-        record.write_text(json.dumps(known))
-        return known['training']
+            if self.stopping or not said:
+                raise
+            return {'diverged': said[-1]}
+        times = [line['time'] for line in scalars(job.folder) if 'loss' in line]
+        return {
+            'seconds_per_iteration': round(statistics.median(times), 4),
+            'peak_memory_mb': memory,
+        }
 
     def _test(self, job: Job, plan: Plan) -> dict[str, Any]:
         folder = job.folder / f'test-{job.cell.method}'

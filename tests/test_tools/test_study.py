@@ -100,6 +100,15 @@ def test_a_test_that_was_cut_off_does_not_train_again(place):
     assert place.calls()[len(ALL) :] == [ALL[9], ALL[11], ALL[12]]
 
 
+def test_results_may_be_begun_anew_in_the_same_folder(place):
+    place.run()
+    (place.folder / 'results.jsonl').unlink()
+    place.run()
+    # Tuning has left no checkpoints; the reported networks are still there.
+    trained_again = [*ALL[:8], ALL[9], *ALL[11:]]
+    assert place.calls()[len(ALL) :] == trained_again
+
+
 def test_a_diverged_run_is_a_result_and_its_rate_is_not_taken(place):
     place.order(**{'scenes/ce/lr-x4': 'diverge'})
     place.run()
