@@ -1,8 +1,8 @@
 """Which pixels of a label map lie near a change of label.
 
-Shapes: label maps ``H x W``, integer, labels below 32768. The distance of two pixels is Chebyshev's, the larger
-of their distances in rows and in columns: within r of a pixel lies the square of side ``2 r + 1``
-around it, as repeated erosion with a 3 x 3 square has it.
+Shapes: label maps ``H x W``, integer, labels below 32768. The distance of two pixels is
+Chebyshev's, the larger of their distances in rows and in columns: within r of a pixel lies the
+square of side ``2 r + 1`` around it, as repeated erosion with a 3 x 3 square has it.
 """
 
 from __future__ import annotations
