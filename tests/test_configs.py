@@ -81,6 +81,8 @@ def data_of(name: str) -> str:
 
 @functools.cache
 def config(name: str) -> Config:
+    if name.startswith('convnext'):  # whose config imports it
+        pytest.importorskip('mmpretrain.models', reason='mmpretrain, which needs torchvision')
     return Config.fromfile(LEAVES[name])
 
 
@@ -103,8 +105,6 @@ def network(name: str) -> nn.Module:
     settings = without_weights(config(name).model)
     if settings.backbone.type == 'TIMMBackbone':
         pytest.importorskip('timm', reason='timm, which needs torchvision, is not installed')
-    if name.startswith('convnext'):
-        pytest.importorskip('mmpretrain.models', reason='mmpretrain, which needs torchvision')
     if str(settings) not in BUILT:  # several configs may train, or test, one model
         with torch.device('cpu' if name.startswith(('segformer', 'convnext')) else 'meta'):
             BUILT[str(settings)] = MODELS.build(settings)

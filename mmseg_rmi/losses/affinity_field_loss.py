@@ -49,6 +49,8 @@ class AffinityFieldLoss(nn.Module):
         tensor(0.6931)
     """
 
+    use_sigmoid = False  # how test-time fusion learns what the logits are
+
     def __init__(
         self,
         sizes: Sequence[int] = (1,),
