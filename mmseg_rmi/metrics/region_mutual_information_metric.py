@@ -23,8 +23,7 @@ from mmseg_rmi.functional.objective import default_region_dtype
 from mmseg_rmi.functional.regions import regions_without_ignored
 from mmseg_rmi.losses.validation import check_region_fits
 from mmseg_rmi.metrics.samples import read_map, read_truth
-
-ACTIVATIONS = {'sigmoid': torch.sigmoid, 'softmax': lambda logits: logits.softmax(dim=0)}
+from mmseg_rmi.segmentors.probabilities import ACTIVATIONS, Activation, to_probabilities
 
 
 @METRICS.register_module()
@@ -37,13 +36,13 @@ class RegionMutualInformationMetric(BaseMetric):
     mIoU it sees the probabilities, and how they are arranged, not which of them is the largest.
 
     A class that an image does not hold, or that fills it, has no score there, whatever the model
-    says; IoU counts such false alarms. With test-time augmentation MMSegmentation's ``seg_logits``
-    are those of a single view, and so is the score.
+    says; IoU counts such false alarms. With test-time augmentation, ``SegTTAModel`` hands on the
+    ``seg_logits`` of a single view; :class:`mmseg_rmi.segmentors.ProbabilityTTAModel` those of all.
 
     Args:
         activation: what turns the model's logits into probabilities: ``'sigmoid'`` for a model
-            trained with RMI or binary cross entropy (and any of one channel), ``'softmax'`` for one
-            trained with cross entropy.
+            trained with RMI or binary cross entropy, ``'softmax'`` for one trained with cross
+            entropy. Of one channel MMSegmentation hands on the probability, which stays as it is.
         region_size: as of ``RMILoss``, and so are the following.
         downsample: how maps shrink first.
         downsample_factor: DF.
@@ -62,7 +61,7 @@ class RegionMutualInformationMetric(BaseMetric):
 
     def __init__(
         self,
-        activation: str,
+        activation: Activation,
         region_size: int = 3,
         downsample: str = 'avg',
         downsample_factor: int = 4,
@@ -91,7 +90,8 @@ class RegionMutualInformationMetric(BaseMetric):
 
         Args:
             data_batch: not used.
-            data_samples: with ``seg_logits``, ``C x H x W``, and ``gt_sem_seg``, ``1 x H x W``.
+            data_samples: with ``seg_logits``, ``C x H x W`` (a probability if C = 1), and
+                ``gt_sem_seg``, ``1 x H x W``.
 
         Raises:
             ValueError: a map is missing, too small or of another size, or a label is no class.
@@ -100,10 +100,8 @@ class RegionMutualInformationMetric(BaseMetric):
         for sample in data_samples:
             truth = read_truth(sample, classes, self.ignore_index)
             logits = promote(read_map(sample, 'seg_logits', truth))
-            if logits.shape[0] == 1 and self.activation == 'softmax':
-                raise ValueError("a model of one channel gives sigmoids: activation='sigmoid'")
             check_region_fits(logits[None], self.settings)
-            self.results.append(self.score(ACTIVATIONS[self.activation](logits), truth).cpu())
+            self.results.append(self.score(to_probabilities(logits, self.activation), truth).cpu())
 
     def score(self, probability: Tensor, truth: Tensor) -> Tensor:
         """Score an image.

@@ -1,12 +1,14 @@
 """Region scores against the oracle of the objective."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
 import pytest
 import torch
 from label_maps import CLASSES, blobs, evaluate, sample
+from mmseg.models import BaseSegmentor
 
 from mmseg_rmi.metrics import RegionMutualInformationMetric
 
@@ -107,16 +109,21 @@ def test_a_class_counts_in_the_images_that_hold_it_alone():
     assert alone['rmi/score'] == alone['rmi/score.sky']
 
 
-def test_one_channel_is_the_map_of_label_one():
+@pytest.mark.parametrize('activation', ['sigmoid', 'softmax'])
+def test_one_channel_is_the_probability_of_label_one(activation):
+    """MMSegmentation itself takes the sigmoid of one channel, and hands that on as seg_logits."""
     prediction, truth = blobs(seed=3, height=25, width=30)
-    truth, logits = np.where(truth == 2, 0, truth), logits_of(prediction, 3)[1:2]
-    one = sample(prediction, truth, seg_logits={'data': torch.tensor(logits)})
-    metric = dict(type='RegionMutualInformationMetric', activation='sigmoid')
+    truth, logits = (
+        np.where(truth == 2, 0, truth),
+        torch.tensor(logits_of(prediction, 3)[None, 1:2]),
+    )
+    segmentor = SimpleNamespace(align_corners=False, decode_head=SimpleNamespace(threshold=0.3))
+    (handed_on,) = BaseSegmentor.postprocess_result(segmentor, logits)
+    one = sample(prediction, truth, **handed_on.to_dict())
+    metric = dict(type='RegionMutualInformationMetric', activation=activation)
     found = evaluate(metric, [one], classes=('background', 'vessel'))
-    expected = 100 * score(truth, sigmoid(logits[0]), 1)
+    expected = 100 * score(truth, sigmoid(logits[0, 0].numpy()), 1)
     assert found == pytest.approx({'rmi/score': expected, 'rmi/score.vessel': expected}, rel=1e-5)
-    with pytest.raises(ValueError, match='a model of one channel gives sigmoids'):
-        evaluate(metric | dict(activation='softmax'), [one], classes=('background', 'vessel'))
 
 
 def test_an_image_smaller_than_its_regions_is_refused():
