@@ -13,8 +13,6 @@ from tool_runs import ROOT, load_tool
 
 from mmseg_rmi import launch
 
-pytest.importorskip('timm', reason='timm, which needs torchvision, is not installed')
-
 STUDY = ROOT / 'configs' / 'study'
 NAME = 'deeplabv3plus_efficientnet-lite0-d16_1xb8-{}-1160_camvid-240x320.py'
 LOSSES = ('ce', 'bce', 'affinity', 'rmi')
@@ -42,6 +40,7 @@ class KeepFirstBatches(Hook):
 
 @pytest.fixture(scope='module')
 def scenes(tmp_path_factory) -> Path:
+    pytest.importorskip('timm', reason='timm, which needs torchvision, is not installed')
     folder = tmp_path_factory.mktemp('scenes')
     generator = load_tool('dataset_converters/street_scenes.py')
     generator.write_split(folder, 'train', 6, size=(72, 96), entropy=(0, 6))

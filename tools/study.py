@@ -104,6 +104,7 @@ class Runner:
             'stage': 'tuning' if job.cell.tunes else 'report',
             'data': job.cell.data,
             'method': job.cell.method,
+            'run_of': plan.methods[job.cell.method].run_of,
             'seed': job.cell.seed,
             'repeat': job.cell.repeat,
             'lr_factor': job.factor,

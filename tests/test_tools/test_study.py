@@ -45,6 +45,7 @@ def test_a_line_tells_all_about_its_cell(place):
     line = place.lines()['scenes/ce-twice/seed0']
     assert line['metrics'] == {'mIoU': 50.0, 'IoU.sky': None, 'batch': 2}
     assert (line['stage'], line['data'], line['method']) == ('report', 'scenes', 'ce-twice')
+    assert line['run_of'] == 'ce'
     assert (line['seed'], line['iterations'], line['threads']) == (0, 40, 1)
     assert line['seconds_per_iteration'] == 0.5  # the median of what the tool logs
     assert 1 < line['peak_memory_mb'] < 1000

@@ -66,6 +66,12 @@ def row(lines, first, start=''):
     return [cell.strip() for cell in found.strip('| ').split('|')]
 
 
+def has_row(lines, first, start, end):
+    """Whether a table between two lines has such a row."""
+    begin, stop = (next(i for i, line in enumerate(lines) if mark in line) for mark in (start, end))
+    return any(line.startswith(f'| {first} |') for line in lines[begin:stop])
+
+
 def test_an_interval_is_students():
     found = report.Estimate.of([4.0, 3.0, 5.0])
     assert found.mean == pytest.approx(4)
@@ -109,6 +115,18 @@ def test_a_class_has_its_means_and_its_gain(entries, tmp_path):
 def test_the_cost_of_a_method_is_told(entries, tmp_path):
     lines = report.write_report(entries, tmp_path)
     assert row(lines, 'RMI', start='peak MB') == ['RMI', '1.50', '2000']
+
+
+def test_tests_of_other_methods_networks_have_no_cost(entries, tmp_path):
+    lines = report.write_report([*entries, entry('ce-crf1', 0, 49.0, run_of='ce')], tmp_path)
+    assert row(lines, 'CE & CRF-1', start='above CE')[2] == '-1.00'
+    assert not has_row(lines, 'CE & CRF-1', start='peak MB', end='Tuning')
+
+
+def test_variants_of_rmi_are_compared_with_rmi_alone(entries, tmp_path):
+    lines = report.write_report([*entries, entry('rmi-df2', 0, 53.5)], tmp_path)
+    assert row(lines, 'DF 2', start='above RMI')[1:3] == ['1', '-0.50']
+    assert not has_row(lines, 'DF 2', start='above CE', end='peak MB')
 
 
 def test_the_best_rate_is_bold_and_a_diverged_one_named(entries):

@@ -8,21 +8,17 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from estimates import CONFIDENCE, Estimate
+from figure_theme import COLOURS, apply_theme, save
 from matplotlib import pyplot as plt
-from scipy import stats
-
-matplotlib.use('Agg')
 
 FOLDER = Path(__file__).resolve().parents[2] / 'docs' / 'study'
 BEGIN, END = '<!-- begin of what study_report.py writes -->', '<!-- end -->'
 BASELINE = 'ce'
-CONFIDENCE = 0.95
 DATA = {'camvid': 'CamVid', 'voc': 'VOC subset'}
 METHODS = {
     'ce': 'CE',
@@ -36,44 +32,23 @@ METHODS = {
     'ce-crf10': 'CE & CRF-10',
     'rmi-crf1': 'RMI & CRF-1',
 }
+VARIANTS = {  # of RMI, which are compared with it
+    'rmi-df1': 'DF 1',
+    'rmi-df2': 'DF 2',
+    'rmi-df6': 'DF 6',
+    'rmi-r1': 'R 1',
+    'rmi-r5': 'R 5',
+    'rmi-max': 'max pooling',
+    'rmi-lambda0.25': 'lambda 0.25',
+    'rmi-lambda0.75': 'lambda 0.75',
+    'rmi-paper': 'mean covariance, ridge 1e-6',
+    'rmi-exclude': 'ignored regions excluded',
+}
 THIN = ('pole', 'sign symbol', 'fence', 'pedestrian', 'bicyclist')
 TRIMAP = 'trimap/mIoU.'
 SHOWN_BAND = 3  # pixels, in the tables
-COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555')
 
 Entry = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and the half-width of its confidence interval, by Student's t."""
-
-    mean: float
-    half_width: float  # NaN of a single value
-    count: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> 'Estimate':
-        """Estimate the mean of what the values are drawn from.
-
-        >>> Estimate.of([1.0, 3.0])
-        Estimate(mean=2.0, half_width=12.706204736174694, count=2)
-        """
-        count, mean = len(values), float(np.mean(values))
-        if count < 2:
-            return cls(mean, np.nan, count)
-        quantile = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
-        return cls(mean, float(quantile * np.std(values, ddof=1) / np.sqrt(count)), count)
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return abs(self.mean) > self.half_width
-
-    def __format__(self, specification: str) -> str:
-        sign = '+' if '+' in specification else ''
-        mean = f'{self.mean:{sign}.2f}'
-        return mean if np.isnan(self.half_width) else f'{mean} ± {self.half_width:.2f}'
 
 
 # Reading
@@ -102,9 +77,13 @@ class Reported:
                 self.runs[entry['method']][entry['seed']] = entry
 
     def methods(self) -> list[str]:
-        """Methods that have a run, those that are known by name first."""
+        """Methods that have a run, less variants of RMI; those that are known by name first."""
         known = [method for method in METHODS if method in self.runs]
-        return known + sorted(set(self.runs) - set(known))
+        return known + sorted(set(self.runs) - set(known) - set(VARIANTS))
+
+    def variants(self) -> list[str]:
+        """Variants of RMI that have a run."""
+        return [variant for variant in VARIANTS if variant in self.runs]
 
     def values(self, method: str, measure: Callable[[Entry], float | None]) -> dict[int, float]:
         """A figure of every run of a method, by seed."""
@@ -154,7 +133,7 @@ def measures(data: str) -> dict[str, Callable[[Entry], float | None]]:
 
 def label(method: str) -> str:
     """Name of a method in tables."""
-    return METHODS.get(method, method)
+    return {**METHODS, **VARIANTS}.get(method, method)
 
 
 # Tables
@@ -175,11 +154,11 @@ def estimate(values: Mapping[int, float], specification: str = '') -> str:
     return f'**{text}**' if '+' in specification and found.is_clear else text
 
 
-def tabulate_scores(reported: Reported) -> list[str]:
+def tabulate_scores(reported: Reported, methods: Iterable[str]) -> list[str]:
     """Mean and interval of every measure, and the mIoU of every seed."""
     shown = measures(reported.data)
     rows = []
-    for method in reported.methods():
+    for method in methods:
         runs = [entry for _, entry in sorted(reported.runs[method].items())]
         scores = [entry['metrics'].get('mIoU') for entry in runs]
         each = ', '.join('diverged' if score is None else f'{score:.2f}' for score in scores)
@@ -190,23 +169,17 @@ def tabulate_scores(reported: Reported) -> list[str]:
     return make_table(['', 'learning rate', *shown, 'mIoU of each seed'], rows)
 
 
-def tabulate_gains(reported: Reported) -> list[str]:
-    """Difference to cross entropy, paired by seed."""
+def tabulate_gains(reported: Reported, methods: Iterable[str], over: str) -> list[str]:
+    """Difference to another method, paired by seed."""
     shown = measures(reported.data)
     rows = []
-    for method in reported.methods():
-        each = reported.gains(method, metric('mIoU'))
-        if method != BASELINE and each:
-            cells = [estimate(reported.gains(method, m), '+') for m in shown.values()]
-            rows.append(
-                [
-                    label(method),
-                    str(len(each)),
-                    *cells,
-                    ', '.join(f'{v:+.2f}' for v in each.values()),
-                ]
-            )
-    head = [f'above {label(BASELINE)}', 'seeds', *shown, 'mIoU of each seed']
+    for method in methods:
+        each = reported.gains(method, metric('mIoU'), over)
+        if method != over and each:
+            cells = [estimate(reported.gains(method, m, over), '+') for m in shown.values()]
+            seeds = ', '.join(f'{gain:+.2f}' for gain in each.values())
+            rows.append([label(method), str(len(each)), *cells, seeds])
+    head = [f'above {label(over)}', 'seeds', *shown, 'mIoU of each seed']
     return make_table(head, rows) if rows else ['No pair of runs yet.']
 
 
@@ -225,7 +198,9 @@ def tabulate_classes(reported: Reported) -> list[str]:
 def tabulate_cost(reported: Reported) -> list[str]:
     """Seconds and memory of an iteration."""
     rows = []
-    for method in reported.methods():
+    for method in [*reported.methods(), *reported.variants()]:
+        if any(entry.get('run_of') for entry in reported.runs[method].values()):
+            continue  # trained by another method
         seconds, memory = (
             list(reported.values(method, lambda entry, key=key: entry.get(key)).values())
             for key in ('seconds_per_iteration', 'peak_memory_mb')
@@ -291,24 +266,24 @@ def draw_seeds(reported: Reported, file: Path) -> None:
     axes.set_xlim(-0.5, len(methods) - 0.5)
     axes.set_ylabel('mIoU in %')
     axes.set_title(f'{DATA[reported.data]}: every run (a line is a seed) and means')
-    _save(figure, file)
+    save(figure, file)
 
 
 def draw_trimaps(reported: Reported, file: Path) -> None:
     """MIoU within a distance of true boundaries, as a curve for each method."""
     figure, axes = plt.subplots(figsize=(5.6, 3.6), layout='constrained')
-    for method, colour in zip(reported.methods(), _cycle(), strict=False):
+    for method in reported.methods():
         entries = reported.runs[method].values()
         keys = [key for entry in entries for key in entry['metrics'] if key.startswith(TRIMAP)]
         widths = sorted({int(key.removeprefix(TRIMAP)) for key in keys})
         curve = [reported.values(method, metric(f'{TRIMAP}{width}')).values() for width in widths]
         means = [np.mean(list(values)) for values in curve]
-        axes.plot(widths, means, 'o-', color=colour, markersize=3, label=label(method))
+        axes.plot(widths, means, marker='o', markersize=3, label=label(method))
     axes.set_xlabel('within so many pixels of a true boundary')
     axes.set_ylabel('mIoU in %')
     axes.set_title(DATA[reported.data])
-    axes.legend(frameon=False)
-    _save(figure, file)
+    axes.legend()
+    save(figure, file)
 
 
 def draw_classes(reported: Reported, file: Path) -> None:
@@ -328,18 +303,7 @@ def draw_classes(reported: Reported, file: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel('IoU of RMI above CE, in points')
     axes.set_title(f'{DATA[reported.data]}: mean, its 95 % interval, and every seed')
-    _save(figure, file)
-
-
-def _cycle() -> list[str]:
-    return [*COLOURS] * 5
-
-
-def _save(figure: plt.Figure, file: Path) -> None:
-    for axes in figure.axes:
-        axes.spines[['top', 'right']].set_visible(False)
-    figure.savefig(file, dpi=110, facecolor='white')
-    plt.close(figure)
+    save(figure, file)
 
 
 # The report
@@ -349,35 +313,32 @@ def report_data(entries: Sequence[Entry], data: str, folder: Path) -> list[str]:
     """All about one data set; draws its figures."""
     lines = [f'### {DATA[data]}', '']
     reported = Reported(entries, data)
-    if reported.runs:
-        pairs = any(reported.gains(m, metric('mIoU')) for m in reported.methods() if m != BASELINE)
-        lines += [*tabulate_scores(reported), '', *tabulate_gains(reported), '']
-        lines += _figure(folder, f'{data}_seeds.png', 'mIoU of every run', reported, draw_seeds)
-        lines += _figure(folder, f'{data}_trimap.png', 'trimap curves', reported, draw_trimaps)
-        lines += tabulate_classes(reported)
-        lines += ['']
-        if pairs and 'rmi' in reported.runs:
-            lines += _figure(
-                folder, f'{data}_classes.png', 'gain of each class', reported, draw_classes
-            )
+    methods, variants = reported.methods(), reported.variants()
+
+    def figure(name: str, title: str, draw: Callable[[Reported, Path], None]) -> list[str]:
+        draw(reported, folder / f'{data}_{name}.png')
+        return [f'![{title}]({data}_{name}.png)', '']
+
+    if methods:
+        lines += [*tabulate_scores(reported, methods), '']
+        lines += [*tabulate_gains(reported, methods, BASELINE), '']
+        lines += figure('seeds', 'mIoU of every run', draw_seeds)
+        lines += figure('trimap', 'trimap curves', draw_trimaps)
+        lines += [*tabulate_classes(reported), '']
+        if reported.gains('rmi', metric('mIoU')):
+            lines += figure('classes', 'gain of each class', draw_classes)
         lines += [*tabulate_cost(reported), '']
+    if variants:
+        lines += ["RMI's choices, one changed at a time, at RMI's learning rate:", '']
+        lines += [*tabulate_scores(reported, variants), '']
+        lines += [*tabulate_gains(reported, variants, 'rmi'), '']
     lines += ['Tuning, at half the schedule on a seed of its own (mIoU):', '']
     return [*lines, *tabulate_tuning(entries, data), '']
 
 
-def _figure(
-    folder: Path,
-    name: str,
-    title: str,
-    reported: Reported,
-    draw: Callable[[Reported, Path], None],
-) -> list[str]:
-    draw(reported, folder / name)
-    return [f'![{title}]({name})', '']
-
-
 def write_report(entries: Sequence[Entry], folder: Path) -> list[str]:
     """Draw the figures and return the lines of the report."""
+    apply_theme('light')
     lines = [
         f'{len(entries)} results, the last of {max(entry["finished"] for entry in entries)[:10]}. '
         f'Means with their {CONFIDENCE:.0%} intervals over seeds (Student); gains are paired by '
