@@ -1,0 +1,365 @@
+"""Child configs that train with RMI: of every family that MMSegmentation ships, and of users."""
+
+import copy
+import functools
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import mmseg
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import OptimWrapper
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from tool_runs import TOOLS, load_tool, run
+from torch import nn
+
+from mmseg_rmi import launch
+from mmseg_rmi.losses import RMILoss
+
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+
+swap_loss = load_tool('swap_loss.py')
+SHIPPED = Path(mmseg.__file__).parent / '.mim' / 'configs'
+SIDE = 64
+
+VIT_OF_4_LAYERS = {'backbone.num_layers': 4, 'backbone.out_indices': [0, 1, 2, 3]}
+NARROW_HEAD = {'decode_head.channels': 64}
+VIT_OF_64 = {**VIT_OF_4_LAYERS, **NARROW_HEAD, 'backbone.img_size': (SIDE, SIDE)}
+FAMILIES = {  # a config of each, and what makes its model small
+    'ann': ('ann_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'apcnet': ('apcnet_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'beit': ('beit-base_upernet_8xb2-160k_ade20k-640x640', VIT_OF_64),
+    'bisenetv1': ('bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024', {}),
+    'bisenetv2': ('bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024', {}),
+    'ccnet': ('ccnet_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'cgnet': ('cgnet_fcn_4xb4-60k_cityscapes-680x680', {}),
+    'convnext': ('convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512', NARROW_HEAD),
+    'danet': ('danet_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'ddrnet': ('ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024', {}),
+    'deeplabv3': ('deeplabv3_r101-d16-mg124_4xb2-40k_cityscapes-512x1024', NARROW_HEAD),
+    'deeplabv3plus': ('deeplabv3plus_r18-d8_4xb2-80k_cityscapes-512x1024', {}),
+    'dmnet': ('dmnet_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'dnlnet': ('dnl_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'dpt': ('dpt_vit-b16_8xb2-160k_ade20k-512x512', VIT_OF_4_LAYERS),
+    'dsdl': ('cityscapes', NARROW_HEAD),
+    'emanet': ('emanet_r50-d8_4xb2-80k_cityscapes-512x1024', {}),
+    'encnet': ('encnet_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'erfnet': ('erfnet_fcn_4xb4-160k_cityscapes-512x1024', {}),
+    'fastfcn': ('fastfcn_r50-d32_jpu_aspp_4xb2-80k_cityscapes-512x1024', NARROW_HEAD),
+    'fastscnn': ('fast_scnn_8xb4-160k_cityscapes-512x1024', {}),
+    'fcn': ('fcn_r18-d8_4xb2-80k_cityscapes-512x1024', {}),
+    'gcnet': ('gcnet_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'hrnet': ('fcn_hr18s_4xb2-160k_cityscapes-512x1024', {}),
+    'icnet': ('icnet_r18-d8_4xb2-80k_cityscapes-832x832', {}),
+    'isanet': ('isanet_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'knet': ('knet-s3_r50-d8_upernet_8xb2-adamw-80k_ade20k-512x512', {}),
+    'mae': ('mae-base_upernet_8xb2-amp-160k_ade20k-512x512', VIT_OF_64),
+    'mobilenet_v2': ('mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1024', {}),
+    'mobilenet_v3': ('mobilenet-v3-d8-s_lraspp_4xb4-320k_cityscapes-512x1024', {}),
+    'nonlocal_net': ('nonlocal_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'ocrnet': ('ocrnet_hr18s_4xb2-160k_cityscapes-512x1024', {}),
+    'pidnet': ('pidnet-s_2xb6-120k_1024x1024-cityscapes', {}),
+    'poolformer': ('fpn_poolformer_s12_8xb4-40k_ade20k-512x512', {}),
+    'psanet': ('psanet_r50-d8_4xb2-40k_cityscapes-512x1024', {}),
+    'pspnet': ('pspnet_r18-d8_4xb2-80k_cityscapes-512x1024', {}),
+    'resnest': ('resnest_s101-d8_fcn_4xb2-80k_cityscapes-512x1024', {'backbone.depth': 50}),
+    'segformer': ('segformer_mit-b0_8xb2-160k_ade20k-512x512', {}),
+    'segmenter': ('segmenter_vit-t_mask_8xb1-160k_ade20k-512x512', {}),
+    'segnext': ('segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512', {}),
+    'sem_fpn': ('fpn_r50_4xb2-80k_cityscapes-512x1024', {}),
+    'setr': ('setr_vit-l_pup_8xb1-80k_cityscapes-768x768', VIT_OF_4_LAYERS),
+    'stdc': ('stdc1_4xb12-80k_cityscapes-512x1024', {}),
+    'swin': ('swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512', NARROW_HEAD),
+    'twins': ('twins_svt-s_uperhead_8xb2-160k_ade20k-512x512', NARROW_HEAD),
+    'unet': ('unet-s5-d16_deeplabv3_4xb4-ce-1.0-dice-3.0-40k_drive-64x64', {}),
+    'upernet': ('upernet_r18_4xb2-40k_cityscapes-512x1024', NARROW_HEAD),
+    'vit': ('vit_deit-s16_upernet_8xb2-160k_ade20k-512x512', NARROW_HEAD),
+}
+REFUSED = {
+    'mask2former': ('mask2former_r50_8xb2-90k_cityscapes-512x1024', 'classifies whole masks'),
+    'maskformer': ('maskformer_r50-d32_8xb2-160k_ade20k-512x512', 'classifies whole masks'),
+    'point_rend': ('pointrend_r50_4xb2-80k_cityscapes-512x1024', 'on single points'),
+    'san': ('san-vit-b16_coco-stuff164k-640x640', 'classifies whole masks'),
+    'vpd': ('vpd_sd_4xb8-25k_nyu-480x480', 'estimates depth'),
+}
+NEEDS_MMPRETRAIN = ('convnext', 'poolformer')
+LARGE_IMAGES = {'mobilenet_v3': 400}  # pools 49 x 49 cells of 8 pixels
+NEEDS_OPERATORS = ('ccnet', 'psanet')  # that mmcv compiles
+
+
+def shipped(family: str) -> str:
+    name, _ = {**FAMILIES, **REFUSED}[family]
+    return str(SHIPPED / family / f'{name}.py')
+
+
+@functools.cache
+def can_import(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+def without_weights(settings: Any) -> Any:
+    """Drop what would be downloaded."""
+    if isinstance(settings, dict):
+        return ConfigDict(
+            {
+                key: without_weights(value)
+                for key, value in settings.items()
+                if key != 'pretrained'
+                and not (isinstance(value, dict) and value.get('type') == 'Pretrained')
+            }
+        )
+    if isinstance(settings, (list, tuple)):
+        return type(settings)(map(without_weights, settings))
+    return settings
+
+
+def shrink_resnet(model: ConfigDict) -> None:
+    """Make a ResNet-18 of a deeper one, and its heads fit for a quarter of the channels."""
+    backbone = model.backbone
+    if not backbone.type.startswith('ResNetV') or backbone.depth <= 34 or 'neck' in model:
+        return
+    backbone.depth = 18
+    for head in (model.decode_head, model.auxiliary_head):
+        head = head.get('kernel_generate_head', head)
+        channels = head.in_channels
+        divide = isinstance(channels, int)
+        head.in_channels = channels // 4 if divide else [each // 4 for each in channels]
+
+
+def build(cfg: Config, settings: dict[str, Any] | None = None, side: int = SIDE) -> nn.Module:
+    """The model for one CPU and square images, from random weights, smaller than it was."""
+    cfg = copy.deepcopy(cfg)
+    cfg.model = without_weights(cfg.model)
+    cfg.launcher = 'none'
+    launch.fall_back_to_cpu(cfg)
+    shrink_resnet(cfg.model)
+    cfg.merge_from_dict({f'model.{name}': value for name, value in (settings or {}).items()})
+    cfg.model.data_preprocessor = dict(
+        type='SegDataPreProcessor', mean=[128.0] * 3, std=[64.0] * 3, size=(side, side)
+    )
+    torch.manual_seed(0)
+    return MODELS.build(cfg.model)
+
+
+def train_one_step(model: nn.Module, side: int = SIDE) -> dict[str, float]:
+    """Take one step on two images of noise and return the losses."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape: int, high: int) -> torch.Tensor:
+        return torch.randint(0, high, shape, generator=generator)
+
+    samples = [
+        SegDataSample(
+            gt_sem_seg=PixelData(data=noise(1, side, side, high=2)),
+            gt_edge_map=PixelData(data=noise(1, side, side, high=2)),
+            metainfo=dict.fromkeys(('img_shape', 'ori_shape'), (side, side)),
+        )
+        for _ in range(2)
+    ]
+    images = [noise(3, side, side, high=256).byte() for _ in range(2)]
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01))
+    logged = model.train().train_step(dict(inputs=images, data_samples=samples), optimizer)
+    return {name: float(value) for name, value in logged.items() if 'loss' in name}
+
+
+def regional_losses(module: nn.Module) -> list[RMILoss]:
+    return [each for each in module.modules() if isinstance(each, RMILoss)]
+
+
+def swap(config: Any, folder: Path, **settings: Any) -> tuple[Config, list]:
+    out = folder / 'child.py'
+    decisions = swap_loss.swap_loss(str(config), out, **settings)
+    return Config.fromfile(out, import_custom_modules=False), decisions
+
+
+# Every family
+
+
+def test_every_shipped_family_is_tried():
+    folders = {path.parent.name for path in SHIPPED.glob('[!_]*/*.py')}
+    assert {*FAMILIES, *REFUSED} >= folders
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_a_family_builds_and_trains(family, tmp_path):
+    if family in NEEDS_MMPRETRAIN and not can_import('mmpretrain.models'):
+        pytest.skip('needs mmpretrain')
+    if family in NEEDS_OPERATORS and not can_import('mmcv.ops'):
+        pytest.skip("needs mmcv's compiled operators")
+    cfg, _ = swap(shipped(family), tmp_path)
+    assert cfg.custom_imports['imports'][-1] == 'mmseg_rmi'
+    side = LARGE_IMAGES.get(family, SIDE)
+    model = build(cfg, FAMILIES[family][1], side)
+    assert regional_losses(model.decode_head)
+    if model.with_auxiliary_head:
+        assert not regional_losses(model.auxiliary_head)
+    losses = train_one_step(model, side)
+    assert losses['loss'] > 0
+    assert all(torch.isfinite(torch.tensor(value)) for value in losses.values())
+
+
+@pytest.mark.parametrize('family', REFUSED)
+def test_a_family_without_class_maps_is_refused_with_its_reason(family, tmp_path):
+    with pytest.raises(swap_loss.NotApplicable, match=REFUSED[family][1]):
+        swap(shipped(family), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# Decisions
+
+
+def test_a_head_with_a_streaming_twin_becomes_it_and_nothing_else_changes(tmp_path):
+    cfg, decisions = swap(shipped('pspnet'), tmp_path)
+    ours, theirs = cfg.model.to_dict(), Config.fromfile(shipped('pspnet')).model.to_dict()
+    assert ours['decode_head'].pop('type') == 'RMIPSPHead'
+    assert theirs['decode_head'].pop('type') == 'PSPHead'
+    assert ours['decode_head'].pop('loss_decode') == dict(type='RMILoss')
+    del theirs['decode_head']['loss_decode']
+    assert ours == theirs
+    assert all(why for _, _, why in decisions)
+
+
+def test_an_ohem_sampler_goes_where_rmi_comes_and_stays_elsewhere(tmp_path):
+    cfg, decisions = swap(shipped('stdc'), tmp_path)
+    assert cfg.model.decode_head.sampler is None
+    assert cfg.model.auxiliary_head[0].sampler.type == 'OHEMPixelSampler'
+    assert ('decode_head', 'sampler=None', 'OHEMPixelSampler needs a loss for each pixel') in (
+        decisions
+    )
+
+
+def test_a_list_of_losses_gives_way_as_a_whole(tmp_path):
+    cfg, decisions = swap(shipped('unet'), tmp_path)
+    assert cfg.model.decode_head.loss_decode == dict(type='RMILoss')
+    assert any(what == 'CrossEntropyLoss + DiceLoss -> RMILoss' for _, what, _ in decisions)
+
+
+def test_class_weights_are_dropped_and_named(tmp_path):
+    cfg, decisions = swap(shipped('cgnet'), tmp_path)
+    assert cfg.model.decode_head.loss_decode == dict(type='RMILoss')
+    assert any(what == 'class_weight dropped' for _, what, _ in decisions)
+
+
+def test_the_last_head_of_a_cascade_gets_rmi_and_the_others_on_request(tmp_path):
+    cfg, _ = swap(shipped('ocrnet'), tmp_path)
+    kinds = [head.loss_decode.type for head in cfg.model.decode_head]
+    assert kinds == ['CrossEntropyLoss', 'RMILoss']
+    (tmp_path / 'child.py').unlink()
+    cfg, _ = swap(shipped('ocrnet'), tmp_path, auxiliary=True)
+    first, last = (head.loss_decode for head in cfg.model.decode_head)
+    assert first == dict(type='RMILoss', loss_weight=0.4)
+    assert last == dict(type='RMILoss')
+
+
+@pytest.mark.parametrize('family', ['pspnet', 'bisenetv2', 'stdc', 'ddrnet', 'pidnet'])
+def test_auxiliary_heads_get_rmi_on_request_and_train(family, tmp_path):
+    cfg, _ = swap(shipped(family), tmp_path, auxiliary=True)
+    model = build(cfg)
+    expected = dict(pspnet=2, bisenetv2=5, stdc=3, ddrnet=2, pidnet=2)
+    assert len(regional_losses(model)) == expected[family]
+    assert train_one_step(model)['loss'] > 0
+
+
+def test_losses_looked_up_by_number_keep_their_number(tmp_path):
+    cfg, _ = swap(shipped('pidnet'), tmp_path)
+    kinds = [loss.type for loss in cfg.model.decode_head.loss_decode]
+    assert kinds == ['CrossEntropyLoss', 'RMILoss', 'BoundaryLoss', 'SigmoidCrossEntropyLoss']
+
+
+# Configs of users
+
+
+def user_config(folder: Path, model: str, more: str = '') -> Path:
+    path = folder / 'mine.py'
+    path.write_text(f'model = dict({model})\n{more}')
+    return path
+
+
+HEAD = "type='FCNHead', in_channels=3, channels=3, num_classes=2"
+
+
+def test_a_loss_that_is_the_heads_default_is_replaced(tmp_path):
+    cfg, _ = swap(user_config(tmp_path, f'decode_head=dict({HEAD})'), tmp_path)
+    assert cfg.model.decode_head.loss_decode == dict(type='RMILoss')
+
+
+@pytest.mark.parametrize('imports', ["'json'", "['json', 'csv']"])
+def test_modules_that_the_user_imports_stay(tmp_path, imports):
+    more = f'custom_imports = dict(imports={imports}, allow_failed_imports=True)\n'
+    cfg, _ = swap(user_config(tmp_path, f'decode_head=dict({HEAD})', more), tmp_path)
+    theirs = ['json'] if imports == "'json'" else ['json', 'csv']
+    assert cfg.custom_imports.imports == [*theirs, 'mmseg_rmi']
+
+
+def test_a_head_that_calls_its_losses_itself_is_named(tmp_path):
+    @MODELS.register_module(force=True)
+    class HeadWithItsOwnLoss(MODELS.get('FCNHead')):
+        def loss_by_feat(self, *args):
+            return {}
+
+    mine = user_config(tmp_path, "decode_head=dict(type='HeadWithItsOwnLoss', num_classes=2)")
+    _, decisions = swap(mine, tmp_path)
+    assert any(what == 'look at it' for _, what, _ in decisions)
+
+
+@pytest.mark.parametrize(
+    ('model', 'message'),
+    [
+        ("type='A'", 'the model A has no decode_head'),
+        (f"decode_head=dict({HEAD}, loss_decode=dict(type='RMILoss'))", 'with RMILoss already'),
+        ("decode_head=dict(type='ResNet')", 'ResNet is not a BaseDecodeHead'),
+    ],
+)
+def test_configs_that_cannot_be_swapped_are_refused(tmp_path, model, message):
+    with pytest.raises(swap_loss.NotApplicable, match=message):
+        swap(user_config(tmp_path, model), tmp_path)
+
+
+def test_an_existing_file_is_left_alone(tmp_path):
+    (tmp_path / 'child.py').write_text('precious')
+    with pytest.raises(FileExistsError, match=r'child\.py exists: name another file with -o'):
+        swap(shipped('pspnet'), tmp_path)
+    assert (tmp_path / 'child.py').read_text() == 'precious'
+
+
+@pytest.mark.parametrize(
+    ('base', 'child'),
+    [
+        ('a/psp_r50_4xb2-40k_x.py', 'a/psp_r50_4xb2-rmi-40k_x.py'),
+        ('a/psp_r50_4xb2-ce-40k_x.py', 'a/psp_r50_4xb2-rmi-40k_x.py'),
+        ('mmseg::unet/u_4xb4-ce-1.0-dice-3.0-40k_y.py', 'u_4xb4-rmi-40k_y.py'),
+        ('mine.py', 'mine_rmi.py'),
+    ],
+)
+def test_the_childs_name_says_its_loss(base, child):
+    assert swap_loss.name_child(base) == Path(child)
+
+
+def test_the_command_writes_a_short_child_of_a_shipped_config_and_says_why(tmp_path):
+    out = tmp_path / 'new' / 'child.py'
+    base = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+    said = run(sys.executable, TOOLS / 'swap_loss.py', base, '-o', out)
+    assert out.read_text().splitlines() == [
+        f'_base_ = {base!r}',
+        "custom_imports = dict(imports=['mmseg_rmi'], allow_failed_imports=False)",
+        "model = dict(decode_head=dict(type='RMIPSPHead', loss_decode=dict(_delete_=True, "
+        "type='RMILoss')))",
+    ]
+    assert 'auxiliary_head: kept (it only helps the training' in said
+
+
+def test_a_child_finds_its_base_from_another_folder(tmp_path):
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'b').mkdir()
+    mine = user_config(tmp_path / 'a', f'decode_head=dict({HEAD})')
+    swap(mine, tmp_path / 'b')
+    assert (tmp_path / 'b' / 'child.py').read_text().startswith("_base_ = '../a/mine.py'\n")
