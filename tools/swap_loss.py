@@ -62,6 +62,7 @@ class Swap:
 
     auxiliary: bool = False
     decisions: list[tuple[str, str, str]] = field(default_factory=list)
+    losses_hide_activation: bool = False
 
     def note(self, where: str, what: str, why: str) -> None:
         self.decisions.append((where, what, why))
@@ -98,11 +99,13 @@ class Swap:
             self.note(where, 'kept', 'it only helps the training; --auxiliary gives it RMI as well')
             return {}
         if 'kernel_generate_head' in head:  # K-Net: holds the loss of all stages
+            self.losses_hide_activation = True
             inner = self.head(head.kernel_generate_head, f'{where}.kernel_generate_head', main)
             return {'kernel_generate_head': inner}
         self.check_class(kind, where)
         changes: dict[str, Any] = {}
         if kind in ROLES:
+            self.losses_hide_activation = True
             changes['loss_decode'] = self.losses_by_role(head, kind, where)
         else:
             changes.update(self.twin(kind, where))
@@ -180,6 +183,16 @@ class Swap:
         if any(each.get('class_weight') for each in losses):
             self.note(where, 'class_weight dropped', 'RMI weighs all classes alike')
 
+    def fusion(self, settings: ConfigDict) -> dict[str, Any]:
+        """Find the test-time fusion that takes the place of an average over softmax."""
+        if settings.get('tta_model', {}).get('type') != 'SegTTAModel':
+            return {}
+        new = {'type': 'ProbabilityTTAModel'}
+        if self.losses_hide_activation:  # it would ask the losses of the head
+            new['activation'] = 'sigmoid'
+        self.note('tta_model', new['type'], 'averages sigmoids, which RMI trains, and no softmax')
+        return new
+
 
 def _without_delete(changes: dict[str, Any]) -> dict[str, Any]:
     """Settings for ``dict(base, ...)``, which replaces what a config's merge would merge."""
@@ -251,7 +264,7 @@ def name_child(config: str) -> Path:
 
 
 def write_child(config: str, settings: ConfigDict, changes: dict[str, Any], out: Path) -> str:
-    """Return the text of the child config."""
+    """Return the text of the child config, which changes these of its top-level settings."""
     base = config
     if '::' not in config:
         base = Path(os.path.relpath(config, out.resolve().parent)).as_posix()
@@ -261,7 +274,8 @@ def write_child(config: str, settings: ConfigDict, changes: dict[str, Any], out:
     if 'mmseg_rmi' not in imports:
         imported = {'imports': [*imports, 'mmseg_rmi'], 'allow_failed_imports': False}
         lines.append(f'custom_imports = {render(imported, column=17)}')
-    lines.append(f'model = {render(changes, column=8)}')
+    for name, value in changes.items():
+        lines.append(f'{name} = {render(value, column=len(name) + 3)}')
     return '\n'.join(lines) + '\n'
 
 
@@ -291,7 +305,8 @@ def swap_loss(config: str, out: Path, auxiliary: bool = False) -> list[tuple[str
     swap = Swap(auxiliary)
     if 'model' not in settings:
         raise NotApplicable(f'{config} has no model')
-    changes = swap.model(settings.model)
+    changes = {'model': swap.model(settings.model), 'tta_model': swap.fusion(settings)}
+    changes = {name: value for name, value in changes.items() if value}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(write_child(config, settings, changes, out))
     for loss in losses_of(read(str(out)).model):

@@ -202,6 +202,8 @@ def test_a_family_builds_and_trains(family, tmp_path):
     assert regional_losses(model.decode_head)
     if model.with_auxiliary_head:
         assert not regional_losses(model.auxiliary_head)
+    if 'tta_model' in cfg:
+        assert MODELS.build(dict(cfg.tta_model, module=model)).activation == 'sigmoid'
     losses = train_one_step(model, side)
     assert losses['loss'] > 0
     assert all(torch.isfinite(torch.tensor(value)) for value in losses.values())
@@ -353,6 +355,7 @@ def test_the_command_writes_a_short_child_of_a_shipped_config_and_says_why(tmp_p
         "custom_imports = dict(imports=['mmseg_rmi'], allow_failed_imports=False)",
         "model = dict(decode_head=dict(type='RMIPSPHead', loss_decode=dict(_delete_=True, "
         "type='RMILoss')))",
+        "tta_model = dict(type='ProbabilityTTAModel')",
     ]
     assert 'auxiliary_head: kept (it only helps the training' in said
 
