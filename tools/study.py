@@ -343,20 +343,23 @@ class Monitor:
         self.console = console
         self.study: Study | None = None
         self.started = time.monotonic()
-        self.at_start = 0
+        self.passed = 0  # iterations since then
+        self.seen: dict[str, int] = {}
         self.told: dict[str, float] = {}
 
     def watch(self, study: Study) -> None:
         """Measure from now on."""
         self.study, self.started = study, time.monotonic()
-        self.at_start = study.iterations_left()
 
     def note(self, job: Job, progress: str) -> None:
-        """Tell about a cell, unless it has just been told."""
-        now = time.monotonic()
-        if now - self.told.get(job.cell.name, -math.inf) >= REPORT_EVERY:
-            self.told[job.cell.name] = now
-            self.tell(f'{job.cell.name}: {progress}')
+        """Count a cell's iterations, and tell about it, unless it has just been told."""
+        name, now = job.cell.name, time.monotonic()
+        # What a resumed run has done before is not counted.
+        self.passed += job.done - self.seen.get(name, job.done)
+        self.seen[name] = job.done
+        if now - self.told.get(name, -math.inf) >= REPORT_EVERY:
+            self.told[name] = now
+            self.tell(f'{name}: {progress}')
 
     def tell(self, line: str) -> None:
         """Print a line with what is left of the whole study."""
@@ -364,8 +367,7 @@ class Monitor:
         with self.study.lock:
             left, cells = self.study.iterations_left(), len(self.study.left())
         spent = time.monotonic() - self.started
-        passed = self.at_start - left
-        hours = f', about {spent / passed * left / 3600:.1f} h' if passed > 0 else ''
+        hours = f', about {spent / self.passed * left / 3600:.1f} h' if self.passed else ''
         clock = time.strftime('%H:%M')
         self.console.print(f'{clock} {line}  ({cells} cells left{hours})', highlight=False)
 

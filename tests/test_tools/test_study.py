@@ -1,11 +1,13 @@
 """The study with tools that compute nothing: what is run, in which order, and what is kept."""
 
+import io
 import os
 import signal
 import sys
 import time
 
 import pytest
+from rich.console import Console
 from study_tools import PLAN, Place, study
 from tool_runs import TOOLS, config, run, start
 
@@ -143,12 +145,27 @@ def test_a_run_of_other_settings_is_not_gone_on_with(place):
     assert place.lines()['scenes/ce/lr-x1']['iterations'] == 10
 
 
-def test_progress_and_time_left_of_all_are_told(place):
+def test_progress_of_each_cell_and_of_all_is_told(place):
     place.run()
     said = (place.folder / 'said.txt').read_text()
-    assert 'scenes/ce/lr-x1: train 10/20' in said
+    assert 'scenes/ce/lr-x1: train 10/20  (7 cells left)' in said
     assert 'scenes/ce/seed0: starts, learning rate x 4  (3 cells left, about 0.0 h)' in said
     assert 'scenes/ce/seed0: mIoU 50.0' in said
+
+
+def test_time_left_is_that_of_the_iterations_left_at_the_pace_so_far(place, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(study.time, 'monotonic', lambda: clock[0])
+    opened, console = place.open(), Console(file=io.StringIO(), width=200)
+    monitor = study.Monitor(console)
+    monitor.watch(opened)
+    job = opened.job(opened.wanted[0], factor=1)
+    opened.running.append(job)
+    for job.done, clock[0] in [(12, 2000.0), (14, 2000.0 + 100), (16, 100 + 3600.0)]:
+        monitor.note(job, f'train {job.done}/20')
+    # 4 iterations an hour, the 12 before it resumed not among them; there are left 4 of the first
+    # cell, 3 x 20 of the others that tune, 2 x 40 that train for the report.
+    assert 'train 16/20  (7 cells left, about 36.0 h)' in console.file.getvalue()
 
 
 def test_a_stopped_study_leaves_no_tool_behind_and_goes_on(place):
