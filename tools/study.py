@@ -41,6 +41,7 @@ CONVERTER = 'python tools/model_converters/efficientnet_lite0.py'
 LOG_LINE = re.compile(r'Iter\((train|test)\) \[ *(\d+)/(\d+)\]')
 REPORT_EVERY = 60.0  # seconds from one line about a cell to the next
 DIVERGED = 'FloatingPointError'  # of CheckInvalidLossHook
+MEMORY_UNITS = 1024**2 if sys.platform == 'darwin' else 1024  # of the system, in a MB
 CLOCK = ('time', 'data_time')
 VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmseg', 'timm', 'mmseg_rmi')
 
@@ -210,7 +211,7 @@ class Runner:
         if process.returncode:
             end = ''.join(log_file.read_text().splitlines(keepends=True)[-15:])
             raise Failure(f'{" ".join(line)}\nfailed:\n\n{end}\nall it said: {log_file}')
-        return round(usage.ru_maxrss / 1024)
+        return round(usage.ru_maxrss / MEMORY_UNITS)
 
     def stop(self) -> None:
         """End the tools that are running; their runs can be resumed."""
@@ -234,12 +235,12 @@ def clean_metrics(logged: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe_machine() -> str:
-    """Name of the processor and the number of cores that may be used."""
+    """Name of the processor and the number of its cores."""
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         found = re.search(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text())
         name = found[1] if found else name
-    return f'{name}, {len(os.sched_getaffinity(0))} cores'
+    return f'{name}, {os.cpu_count()} cores'
 
 
 def find_versions() -> dict[str, str]:

@@ -167,6 +167,18 @@ def test_every_cell_of_the_plan_of_the_project_differs_from_every_other():
     assert len(set(names)) == len(names)
 
 
+def test_the_projects_latest_results_are_those_of_its_plan():
+    """A change of a config that makes results stale is to be seen, and the cells run again."""
+    plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
+    results = study_plan.Results(TOOLS.parent / 'docs' / 'study' / 'results.jsonl')
+    latest = {entry['cell']: entry for entry in results.entries}
+    for cell in plan.cells:
+        if entry := latest.get(cell.name):
+            options = plan.options(cell, entry['lr_factor'])
+            expected = study_plan.fingerprint(plan.config_file(cell), options)
+            assert entry['config_hash'] == expected, cell.name
+
+
 def test_reported_cells_of_the_project_come_after_those_that_tune_them():
     plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
     for number, cell in enumerate(plan.cells):
