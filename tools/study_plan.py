@@ -92,19 +92,21 @@ class Plan:
 
     Args:
         config: path of the configs, with ``{loss}`` and ``{setting}`` open.
-        data: for each data set its ``setting`` in the name of the config and its ``folder``.
+        data: for each data set its ``setting`` in the name of the config, its ``folder``, and
+            ``options`` on top of the config, if any.
         iterations: of a reported training.
-        tuning: ``factors`` of the learning rate, and the tuning cells' ``iterations`` and ``seed``.
         methods: by name.
         cells: what is run, in order.
+        tuning: ``factors`` of the learning rate, and the tuning cells' ``iterations`` and ``seed``;
+            empty if the rates of the configs are taken as they are.
     """
 
     config: str
-    data: dict[str, dict[str, str]]
+    data: dict[str, dict[str, Any]]
     iterations: int
-    tuning: dict[str, Any]
     methods: dict[str, Method]
     cells: tuple[Cell, ...]
+    tuning: dict[str, Any] = field(default_factory=dict)
 
     def cell(self, name: str) -> Cell:
         """Find a cell by its name.
@@ -129,7 +131,7 @@ class Plan:
         method = self.methods[method].tuned_as or method
         return [
             Cell(cell.data, method, self.tuning['seed'], factor)
-            for factor in self.tuning['factors']
+            for factor in self.tuning.get('factors', ())
         ]
 
     def config_file(self, cell: Cell) -> Path:
@@ -153,6 +155,7 @@ class Plan:
             'train_cfg.max_iters': iterations,
             'train_cfg.val_interval': iterations,
             f'param_scheduler.{len(config.param_scheduler) - 1}.end': iterations,
+            **self.data[cell.data].get('options', {}),
             **self.methods[self.trained(cell).method].options,
         }
 
@@ -258,10 +261,11 @@ class Results:
     def factor(self, plan: Plan, cell: Cell) -> float | None:
         """The factor of the learning rate that a cell trains at, None before it is known.
 
-        It is the one of the best mIoU among the cells that tune; of equals, the nearest to 1.
+        It is the one of the best mIoU among the cells that tune; of equals, the nearest to 1. A
+        plan without tuning takes the rates of the configs.
         """
-        if cell.tunes:
-            return cell.factor
+        if cell.tunes or not plan.tuning:
+            return cell.factor or 1.0
         tuning = [(tuner, self.find(plan, tuner)) for tuner in plan.tuning_of(cell)]
         if any(result is None for _, result in tuning):
             return None

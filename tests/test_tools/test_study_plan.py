@@ -211,3 +211,26 @@ def test_lines_of_results_are_json(plan, results):
     record_tuning(plan, results, 'ce', {1: 50.0, 2: None})
     first, second = map(json.loads, results.file.read_text().splitlines())
     assert (first['metrics'], second['metrics']) == ({'mIoU': 50.0}, {})
+
+
+def test_plan_without_tuning_takes_the_rates_of_the_configs(tmp_path, results):
+    lines = [line for line in PLAN.splitlines() if 'tun' not in line]
+    (tmp_path / 'plan.yaml').write_text('\n'.join(lines))
+    plan = study_plan.read_plan(tmp_path / 'plan.yaml')
+    cell = plan.cell('scenes/ce/seed0')
+    assert results.factor(plan, cell) == 1.0
+    assert plan.tuning_of(cell) == []
+
+
+def test_options_of_a_data_set_go_before_those_of_a_method(tmp_path):
+    key = 'model.decode_head.loss_decode.downsample_factor'
+    line = 'data: {scenes: {setting: street-scenes-144x192, folder: scenes}}'
+    changed = line.replace('scenes}}', f'scenes, options: {{{key}: 3, train_cfg.extra: 1}}}}}}')
+    (tmp_path / 'plan.yaml').write_text(PLAN.replace(line, changed))
+    plan = study_plan.read_plan(tmp_path / 'plan.yaml')
+    options = {
+        name: plan.options(plan.cell(f'scenes/{name}/seed0'), 1.0) for name in ('rmi', 'rmi-df2')
+    }
+    assert options['rmi'][key] == 3
+    assert options['rmi-df2'][key] == 2
+    assert options['rmi']['train_cfg.extra'] == 1

@@ -129,6 +129,8 @@ def final_head(config: Config) -> Any:
 def name_network(head: Any) -> str:
     """Name a decode head as the paper does, or after its type."""
     kind = head.type.removeprefix('RMI')
+    if kind == 'DepthwiseSeparableASPPHead' and head.get('c1_in_channels') == 0:
+        return 'DeepLabv3'  # without the decoder
     return NETWORKS.get(kind, kind.removesuffix('Head'))
 
 
