@@ -50,7 +50,7 @@ def test_a_line_tells_all_about_its_cell(place):
     assert line['run_of'] == 'ce'
     assert (line['seed'], line['iterations'], line['threads']) == (0, 40, 1)
     assert line['seconds_per_iteration'] == 0.5  # the median of what the tool logs
-    assert 1 < line['peak_memory_mb'] < 1000
+    assert 1 < line['peak_memory_mb'] < 10_000  # Linux counts the process that forks as well
     assert line['config'] == os.path.relpath(config('ce'), TOOLS.parent)
     assert line['options']['test_dataloader.batch_size'] == 2
     assert line['config_hash'] == place.lines()['scenes/ce/seed0']['config_hash']
