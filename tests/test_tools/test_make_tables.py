@@ -91,6 +91,12 @@ def test_best_of_a_column_is_bold(tmp_path):
     assert column(table, 'mIoU')['RMI'] == '*54.50*'
 
 
+def test_nothing_is_bold_where_all_are_equal(tmp_path):
+    leave_test(tmp_path / 'ce', ious=(80.0, 0.0))
+    leave_test(tmp_path / 'rmi', loss=RMI, ious=(79.0, 0.0))
+    assert set(column(make(tmp_path)['table4-CamVidDataset'], 'pole').values()) == {'0.00', '-'}
+
+
 def test_several_runs_have_a_mean_and_an_interval(tmp_path):
     for seed, pole in enumerate((20.0, 21.0, 22.0)):
         leave_test(tmp_path / f'seed{seed}', ious=(80.0, pole))

@@ -111,12 +111,12 @@ def cell(value: Estimate | float | None) -> Cell:
 def embolden_best(
     block: list[list[Cell]], values: list[list[Estimate | None]], columns: Sequence[int]
 ) -> list[list[Cell]]:
-    """Set the best of each of the columns in bold, if there is more than one to choose from."""
+    """Set the best of each of the columns in bold, unless all are equal."""
     for index, column in enumerate(columns):
         means = [row[index].mean if row[index] else None for row in values]
         known = [round(mean, 2) for mean in means if mean is not None]
         for row, mean in zip(block, means, strict=True):
-            if mean is not None and len(known) > 1 and round(mean, 2) == max(known):
+            if mean is not None and min(known) < round(mean, 2) == max(known):
                 row[column] = Cell(row[column].text, bold=True)
     return block
 
