@@ -97,9 +97,7 @@ class _Stream:
     def run(self, logits: Tensor, labels: Tensor, gradient: Tensor | None = None) -> StreamedTerms:
         """Sum over the images; the gradient by the logits is written if given."""
         # One image's memory for all of them: what is freed in turn, an allocator may not reuse.
-        full = logits.new_empty(
-            logits.shape[1], *labels.shape[1:], dtype=self.visitor.dtype
-        )
+        full = logits.new_empty(logits.shape[1], *labels.shape[1:], dtype=self.visitor.dtype)
         found = [
             self._visit(
                 logits[image], labels[image], full, None if gradient is None else gradient[image]
