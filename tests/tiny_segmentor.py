@@ -15,7 +15,7 @@ from torch.nn import functional as F
 SIZES = [(24, 32), (30, 20), (17, 25), (24, 33), (28, 28)]
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class HalvedPixels(nn.Module):
     """A backbone that hands on the pixels at half the resolution."""
 
