@@ -353,6 +353,18 @@ def draw(records: list[dict[str, Any]], folder: Path, machine: str) -> None:
     figure.savefig(folder / 'cost.png', dpi=150)
 
 
+def profile(case: Case, device: str, name: str = 'RMI', calls: int = 3) -> str:
+    """Where the time of a loss goes: a table of operations, the longest first."""
+    step = steps_of(case, device)[name]
+    for _ in range(calls):
+        step().backward()
+    with torch.profiler.profile() as profiler:
+        for _ in range(calls):
+            step().backward()
+    rows = profiler.key_averages(group_by_input_shape=False)
+    return rows.table(sort_by=f'self_{device}_time_total', row_limit=30)
+
+
 def describe_machine(device: str) -> str:
     where = torch.cuda.get_device_name() if device == 'cuda' else f'{platform.machine()} CPU'
     threads = f'{torch.get_num_threads()} threads'
@@ -366,6 +378,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=11, help='calls of each loss')
     parser.add_argument('--threads', type=int, help='threads on the CPU; all cores by default')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark_loss'))
+    parser.add_argument('--profile', action='store_true', help='show where the time of RMI goes')
     parser.add_argument('--answer', type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -376,6 +389,9 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     if arguments.answer:
         print(json.dumps(answer(arguments.answer)))
+        return
+    if arguments.profile:
+        print(profile(MAIN, arguments.device))
         return
     cases = [case for section in arguments.sections for case in CASES[section]]
     records = list(measure(cases, arguments.device, arguments.rounds))
