@@ -115,6 +115,7 @@ class Place:
                     self.folder / 'data',
                     self.folder / 'weights.pth',
                     threads=1,
+                    patient=jobs > 1,
                     lock=lock,
                     note=monitor.note,
                     tools=self.folder / 'tools',

@@ -77,6 +77,7 @@ class Runner:
         weights: Path,
         *,
         threads: int,
+        patient: bool,
         lock: int,
         note: Callable[[Job, str], None],
         tools: Path = TOOLS,
@@ -84,6 +85,7 @@ class Runner:
         self.data = data
         self.weights = weights
         self.threads = threads
+        self.patient = patient  # threads wait asleep, for others want the cores
         self.lock = lock  # a file that processes keep open, see `alone`
         self.note = note
         self.tools = tools
@@ -180,12 +182,9 @@ class Runner:
         tool, *arguments = command
         line = [sys.executable, str(self.tools / tool), *map(str, arguments), '--cfg-options']
         line += [f'{key}={value}' for key, value in options.items()]
-        # Passive, because the threads of several runs share the cores.
-        environment = {
-            **os.environ,
-            'OMP_NUM_THREADS': str(self.threads),
-            'OMP_WAIT_POLICY': 'PASSIVE',
-        }
+        environment = {**os.environ, 'OMP_NUM_THREADS': str(self.threads)}
+        if self.patient:
+            environment['OMP_WAIT_POLICY'] = 'PASSIVE'
         with (
             log_file.open('a', buffering=1) as log,
             subprocess.Popen(
@@ -512,7 +511,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--plan', type=Path, default=PLAN)
     parser.add_argument('--results', type=Path, default=RESULTS)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/study'))
-    parser.add_argument('--jobs', type=int, default=2, help='cells at a time')
+    parser.add_argument('--jobs', type=int, default=1, help='cells at a time')
     # With one thread, torch leaves 1x1 convolutions to a routine that takes twice as long.
     parser.add_argument('--threads', type=int, default=2, help='of each cell')
     return parser.parse_args()
@@ -535,6 +534,7 @@ def main() -> int:
             args.data.resolve(),
             args.weights.resolve(),
             threads=args.threads,
+            patient=args.jobs > 1,
             lock=lock,
             note=monitor.note,
         )
