@@ -28,7 +28,7 @@ class TestEveryMetric:
 
     def test_takes_any_label_to_ignore(self, metric):
         truth = np.where(np.eye(20) > 0, 7, TRUTH)
-        evaluate(metric | dict(ignore_index=7), [scored(truth=truth)])
+        assert evaluate(metric | dict(ignore_index=7), [scored(truth=truth)])
 
     def test_refuses_predictions_of_another_size(self, metric):
         with pytest.raises(ValueError, match=r'street\.jpg is \(10, 20\), its true label map'):
