@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
 
+import mmseg_rmi  # noqa: F401 (registers the metrics)
+
 CLASSES = ('sky', 'road', 'pole')
 
 
