@@ -14,7 +14,7 @@ from tool_runs import load_tool
 study = load_tool('study.py')
 
 TRAIN = """
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 arguments = sys.argv[1:]
 options = dict(pair.split('=', 1) for pair in arguments[arguments.index('--cfg-options') + 1 :])
 work_dir = pathlib.Path(arguments[arguments.index('--work-dir') + 1])
@@ -24,6 +24,9 @@ end = int(options['train_cfg.max_iters'])
 name = '/'.join(work_dir.parts[-3:])
 with (data / 'calls.txt').open('a') as calls:
     calls.write(f'train {name} x{options["optim_wrapper.optimizer.lr"]}\\n')
+if hasattr(os, 'sched_getaffinity'):
+    with (data / 'cores.txt').open('a') as cores:
+        cores.write(f'{sorted(os.sched_getaffinity(0))}\\n')
 order = orders.get(name, '')
 print(f'Iter(train) [{end // 2}/{end}]', flush=True)
 if order == 'diverge':
@@ -99,6 +102,11 @@ class Place:
 
     def calls(self) -> list[str]:
         return (self.folder / 'data' / 'calls.txt').read_text().splitlines()
+
+    def cores(self) -> list[list[int]]:
+        """Cores that each training had, on Linux."""
+        lines = (self.folder / 'data' / 'cores.txt').read_text().splitlines()
+        return [json.loads(line) for line in lines]
 
     def open(self, names=(), again=False):
         plan = study.read_plan(self.folder / 'plan.yaml')

@@ -43,6 +43,12 @@ REPORT_EVERY = 60.0  # seconds from one line about a cell to the next
 DIVERGED = 'FloatingPointError'  # of CheckInvalidLossHook
 MEMORY_UNITS = 1024**2 if sys.platform == 'darwin' else 1024  # of the system, in a MB
 CLOCK = ('time', 'data_time')
+# Large tensors in pages that stay with the process, in place of fresh ones in each iteration.
+ALLOCATOR = {
+    'MALLOC_MMAP_THRESHOLD_': str(2**33),  # glibc reads them; elsewhere they mean nothing
+    'MALLOC_TRIM_THRESHOLD_': str(2**33),
+    'THP_MEM_ALLOC_ENABLE': '1',  # torch asks for huge pages
+}
 VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmseg', 'timm', 'mmseg_rmi')
 
 
@@ -182,7 +188,7 @@ class Runner:
         tool, *arguments = command
         line = [sys.executable, str(self.tools / tool), *map(str, arguments), '--cfg-options']
         line += [f'{key}={value}' for key, value in options.items()]
-        environment = {**os.environ, 'OMP_NUM_THREADS': str(self.threads)}
+        environment = {**ALLOCATOR, **os.environ, 'OMP_NUM_THREADS': str(self.threads)}
         if self.patient:
             environment['OMP_WAIT_POLICY'] = 'PASSIVE'
         with (
@@ -372,8 +378,22 @@ class Monitor:
         self.console.print(f'{clock} {line}  ({cells} cells left{hours})', highlight=False)
 
 
-def work(study: Study, runner: Runner, monitor: Monitor) -> None:
-    """Run one cell after the other until none is left."""
+def share_cores(jobs: int) -> list[set[int]]:
+    """Deal the cores out to the jobs, so that they keep off each other's.
+
+    Where they are too few, all jobs share all of them. Empty where the system cannot do it.
+    """
+    if not hasattr(os, 'sched_getaffinity'):
+        return [set()] * jobs
+    cores = sorted(os.sched_getaffinity(0))
+    shares = jobs if jobs <= len(cores) else 1
+    return [set(cores[job % shares :: shares]) for job in range(jobs)]
+
+
+def work(study: Study, runner: Runner, monitor: Monitor, cores: set[int]) -> None:
+    """Run one cell after the other until none is left, on these cores, if any are named."""
+    if cores:
+        os.sched_setaffinity(0, cores)  # of this thread and of the processes that it starts
     while not runner.stopping and (job := study.take()) is not None:
         monitor.tell(f'{job.cell.name}: starts, learning rate x {job.factor:g}')
         try:
@@ -399,8 +419,8 @@ def run_all(study: Study, runner: Runner, monitor: Monitor, jobs: int) -> None:
 
     default = signal.signal(signal.SIGTERM, interrupt)
     threads = [
-        threading.Thread(target=work, args=(study, runner, monitor), daemon=True)
-        for _ in range(jobs)
+        threading.Thread(target=work, args=(study, runner, monitor, cores), daemon=True)
+        for cores in share_cores(jobs)
     ]
     monitor.watch(study)
     try:
@@ -511,7 +531,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--plan', type=Path, default=PLAN)
     parser.add_argument('--results', type=Path, default=RESULTS)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/study'))
-    parser.add_argument('--jobs', type=int, default=1, help='cells at a time')
+    parser.add_argument(
+        '--jobs', type=int, default=1, help='cells at a time, each on cores of its own'
+    )
     # With one thread, torch leaves 1x1 convolutions to a routine that takes twice as long.
     parser.add_argument('--threads', type=int, default=2, help='of each cell')
     return parser.parse_args()

@@ -72,6 +72,24 @@ def test_two_jobs_run_the_same_cells_and_never_one_folder_at_a_time(place):
     assert len(place.lines()) == 7
 
 
+@pytest.mark.skipif(not hasattr(os, 'sched_getaffinity'), reason='needs Linux')
+def test_two_jobs_keep_off_each_others_cores(place):
+    mine = sorted(os.sched_getaffinity(0))
+    if len(mine) < 2:
+        pytest.skip('needs two cores')
+    place.run(jobs=2)
+    assert {tuple(cores) for cores in place.cores()} == {tuple(mine[::2]), tuple(mine[1::2])}
+    assert sorted(os.sched_getaffinity(0)) == mine
+
+
+@pytest.mark.skipif(not hasattr(os, 'sched_getaffinity'), reason='needs Linux')
+def test_jobs_in_excess_of_the_cores_share_them(monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda process: {4, 6})
+    assert study.share_cores(2) == [{4}, {6}]
+    assert study.share_cores(1) == [{4, 6}]
+    assert study.share_cores(3) == [{4, 6}] * 3
+
+
 def test_a_named_cell_is_run_with_those_that_find_its_rate(place):
     place.run(['scenes/rmi/seed0'])
     assert place.calls() == [call for call in ALL if '/rmi/' in call]
