@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/deeplabv3plus_efficientnet-lite0-d16.py',
     '../_base_/datasets/camvid.py',
     '../_base_/schedules/schedule_1160.py',
-    '../_base_/default_runtime.py',
+    '../_base_/study_runtime.py',
 ]
 crop_size = (240, 320)
 # What the backbone was trained with, not the statistics of the data set.
@@ -43,8 +43,3 @@ test_evaluator = [
     dict(type='BoundaryIoUMetric'),
     dict(type='TrimapIoUMetric'),
 ]
-default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(interval=100, max_keep_ckpts=2),  # one is whole even if the other is cut off
-)
-custom_hooks = [*_base_.custom_hooks, dict(type='ChannelsLastHook')]
