@@ -175,6 +175,32 @@ def test_a_page_without_marks_is_refused(tmp_path):
         report.insert(['one'], page)
 
 
+def test_the_headline_compares_the_seeds_that_both_have(entries):
+    lines = report.tabulate_headline(
+        [*entries, entry('ce', 7, 99.0), entry('ce', 0, 1, data='voc')]
+    )
+    assert row(lines, 'CamVid, mIoU')[1:] == ['3', '51.00', '55.00', '**+4.00 ± 2.48**']
+    assert row(lines, 'CamVid, thin classes')[1:] == ['3', '53.00', '57.00', '**+4.00 ± 2.48**']
+    assert not any(line.startswith('| VOC') for line in lines)
+
+
+def test_there_is_no_headline_without_a_pair():
+    assert report.tabulate_headline([entry('ce', 0, 50.0)]) == ['No pair of runs yet.']
+
+
+def test_both_pages_are_written_by_one_command(entries, tmp_path, monkeypatch, capsys):
+    file, pages = tmp_path / 'results.jsonl', [tmp_path / 'page.md', tmp_path / 'front.md']
+    file.write_text('\n'.join(map(json.dumps, entries)))
+    for page in pages:
+        page.write_text(f'{report.BEGIN}\n{report.END}\n')
+    options = ['--results', file, '--page', pages[0], '--front', pages[1]]
+    monkeypatch.setattr('sys.argv', ['study_report.py', *map(str, options)])
+    report.main()
+    assert '### CamVid' in pages[0].read_text()
+    assert '| CamVid, mIoU | 3 | 51.00 | 55.00 |' in pages[1].read_text()
+    assert str(pages[1]) in capsys.readouterr().out
+
+
 def test_an_empty_file_of_results_is_refused(tmp_path):
     file = tmp_path / 'results.jsonl'
     file.write_text('\n')

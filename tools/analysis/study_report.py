@@ -1,7 +1,7 @@
 """Make the study's tables and figures from its results: ``python tools/analysis/study_report.py``.
 
-Reads ``docs/study/results.jsonl`` and nothing else. Writes the figures beside it, and the tables
-between two marks in ``docs/study/README.md``.
+Reads ``docs/study/results.jsonl`` and nothing else. Writes the figures beside it, the tables
+between two marks in ``docs/study/README.md``, and the headline between two marks in ``README.md``.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from estimates import CONFIDENCE, Estimate
 from figure_theme import COLOURS, apply_theme, save
 from matplotlib import pyplot as plt
 
-FOLDER = Path(__file__).resolve().parents[2] / 'docs' / 'study'
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / 'docs' / 'study'
 BEGIN, END = '<!-- begin of what study_report.py writes -->', '<!-- end -->'
 BASELINE = 'ce'
 DATA = {'camvid': 'CamVid', 'voc': 'VOC subset'}
@@ -45,6 +46,7 @@ VARIANTS = {  # of RMI, which are compared with it
     'rmi-exclude': 'ignored regions excluded',
 }
 THIN = ('pole', 'sign symbol', 'fence', 'pedestrian', 'bicyclist')
+HEADLINE = ('mIoU', 'boundary IoU', 'thin classes')
 TRIMAP = 'trimap/mIoU.'
 SHOWN_BAND = 3  # pixels, in the tables
 
@@ -248,6 +250,21 @@ def tabulate_repeats(entries: Sequence[Entry]) -> list[str]:
     return make_table(['cell', 'mIoU', 'mIoU again', 'threads'], rows) if rows else []
 
 
+def tabulate_headline(entries: Sequence[Entry]) -> list[str]:
+    """RMI beside cross entropy on each data set, with the interval of the difference."""
+    rows = []
+    for data, title in DATA.items():
+        reported = Reported(entries, data)
+        for name, measure in measures(data).items():
+            gains = reported.gains('rmi', measure)
+            if name in HEADLINE and gains:
+                both = [reported.values(method, measure) for method in (BASELINE, 'rmi')]
+                means = [f'{np.mean([found[seed] for seed in gains]):.2f}' for found in both]
+                rows.append([f'{title}, {name}', str(len(gains)), *means, estimate(gains, '+')])
+    head = ['', 'seeds', label(BASELINE), label('rmi'), f'RMI above {label(BASELINE)}']
+    return make_table(head, rows) if rows else ['No pair of runs yet.']
+
+
 # Figures
 
 
@@ -375,15 +392,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Make tables and figures of the study')
     parser.add_argument('--results', type=Path, default=FOLDER / 'results.jsonl')
     parser.add_argument('--page', type=Path, default=FOLDER / 'README.md')
+    parser.add_argument('--front', type=Path, default=ROOT / 'README.md', help='for the headline')
     return parser.parse_args()
 
 
 def main() -> None:
     """Write the report as the command line says."""
     args = parse_args()
-    lines = write_report(read_entries(args.results), args.page.parent)
-    insert(lines, args.page)
-    print(args.page)
+    entries = read_entries(args.results)
+    insert(write_report(entries, args.page.parent), args.page)
+    insert(tabulate_headline(entries), args.front)
+    print(args.page, args.front, sep='\n')
 
 
 if __name__ == '__main__':
