@@ -182,11 +182,14 @@ def read_plan(file: Path) -> Plan:
 
 
 def _expand(line: Mapping[str, Any], plan: Plan) -> list[Cell]:
-    """All cells of a line: rate by rate, or seed by seed, so that methods stay level."""
+    """All cells of a line: rate by rate, or seed by seed, so that methods stay level.
+
+    A line may tune at some ``factors`` alone: variants at the rate of what they vary.
+    """
     if 'tune' in line:
         return [
             Cell(line['data'], method, plan.tuning['seed'], factor)
-            for factor in plan.tuning['factors']
+            for factor in line.get('factors', plan.tuning['factors'])
             for method in line['tune']
         ]
     return [

@@ -91,6 +91,16 @@ def test_cells_that_tune_have_half_the_schedule_and_a_seed_of_their_own(plan):
     }
 
 
+def test_a_variant_may_be_tried_at_the_rate_of_what_it_varies(plan, tmp_path):
+    file = tmp_path / 'plan.yaml'
+    file.write_text(PLAN + '  - {tune: [rmi-df2], data: scenes, factors: [2]}\n')
+    (added,) = set(study_plan.read_plan(file).cells) - set(plan.cells)
+    assert added.name == 'scenes/rmi-df2/lr-x2'
+    options = plan.options(added, 2)
+    assert options['model.decode_head.loss_decode.downsample_factor'] == 2
+    assert (options['randomness.seed'], options['train_cfg.max_iters']) == (7, 20)
+
+
 def test_a_method_that_tests_the_runs_of_another_has_its_training(plan):
     ours, theirs = plan.cell('scenes/ce-twice/seed1'), plan.cell('scenes/ce/seed1')
     assert plan.trained(ours) == theirs
