@@ -130,7 +130,7 @@ def test_variants_of_rmi_are_compared_with_rmi_alone(entries, tmp_path):
 
 
 def test_the_best_rate_is_bold_and_a_diverged_one_named(entries):
-    lines = report.tabulate_tuning(entries, 'camvid')
+    lines = report.tabulate_tuning(report.tuning_scores(entries, 'camvid'))
     assert row(lines, 'CE') == ['CE', '40.00', '**41.50**']
     assert row(lines, 'RMI') == ['RMI', '**45.00**', 'diverged']
 
@@ -154,7 +154,7 @@ def test_a_diverged_run_is_reported_and_not_averaged(entries, tmp_path):
 def test_every_figure_of_a_data_set_is_drawn_and_linked(entries, tmp_path):
     text = '\n'.join(report.write_report(entries, tmp_path))
     figures = sorted(file.name for file in tmp_path.glob('*.png'))
-    assert figures == ['camvid_classes.png', 'camvid_seeds.png', 'camvid_trimap.png']
+    assert figures == [f'camvid_{name}.png' for name in ('classes', 'seeds', 'trimap', 'tuning')]
     for name in figures:
         assert f']({name})' in text
         assert np.asarray(Image.open(tmp_path / name).convert('L')).std() > 5

@@ -212,12 +212,17 @@ def tabulate_cost(reported: Reported) -> list[str]:
     return make_table(['', 's per iteration', 'peak MB of the process'], rows)
 
 
-def tabulate_tuning(entries: Iterable[Entry], data: str) -> list[str]:
-    """MIoU of each method at each factor of the learning rate, the best in bold."""
+def tuning_scores(entries: Iterable[Entry], data: str) -> dict[str, dict[float, float | None]]:
+    """MIoU of each method at each factor of the learning rate, None if it diverged."""
     scores: dict[str, dict[float, float | None]] = defaultdict(dict)
     for entry in entries:
         if entry['stage'] == 'tuning' and entry['data'] == data:
             scores[entry['method']][entry['lr_factor']] = entry['metrics'].get('mIoU')
+    return scores
+
+
+def tabulate_tuning(scores: Mapping[str, Mapping[float, float | None]]) -> list[str]:
+    """MIoU of each method at each factor of the learning rate, the best in bold."""
     factors = sorted({factor for found in scores.values() for factor in found})
     rows = []
     for method, found in scores.items():
@@ -286,6 +291,23 @@ def draw_seeds(reported: Reported, file: Path) -> None:
     save(figure, file)
 
 
+def draw_tuning(scores: Mapping[str, Mapping[float, float | None]], file: Path) -> None:
+    """MIoU over the factor of the learning rate, as a curve for each method."""
+    figure, axes = plt.subplots(figsize=(5.6, 3.6), layout='constrained')
+    for method, found in scores.items():
+        points = sorted((factor, score) for factor, score in found.items() if score is not None)
+        axes.plot(*zip(*points, strict=True), marker='o', markersize=4, label=label(method))
+    factors = sorted({factor for found in scores.values() for factor in found})
+    axes.set_xscale('log')
+    axes.set_xticks(factors, [f'{factor:g}' for factor in factors], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel('factor of the learning rate')
+    axes.set_ylabel('mIoU in %')
+    axes.set_title('half the schedule, one seed')
+    axes.legend()
+    save(figure, file)
+
+
 def draw_trimaps(reported: Reported, file: Path) -> None:
     """MIoU within a distance of true boundaries, as a curve for each method."""
     figure, axes = plt.subplots(figsize=(5.6, 3.6), layout='constrained')
@@ -349,8 +371,14 @@ def report_data(entries: Sequence[Entry], data: str, folder: Path) -> list[str]:
         lines += ["RMI's choices, one changed at a time, at RMI's learning rate:", '']
         lines += [*tabulate_scores(reported, variants), '']
         lines += [*tabulate_gains(reported, variants, 'rmi'), '']
-    lines += ['Tuning, at half the schedule on a seed of its own (mIoU):', '']
-    return [*lines, *tabulate_tuning(entries, data), '']
+    scores = tuning_scores(entries, data)
+    if scores:
+        lines += ['Tuning, at half the schedule on a seed of its own (mIoU):', '']
+        lines += [*tabulate_tuning(scores), '']
+        lines += figure(
+            'tuning', 'mIoU by learning rate', lambda _, file: draw_tuning(scores, file)
+        )
+    return lines
 
 
 def write_report(entries: Sequence[Entry], folder: Path) -> list[str]:
