@@ -15,7 +15,7 @@ from mmseg_rmi import launch
 
 STUDY = ROOT / 'configs' / 'study'
 NAME = 'deeplabv3plus_efficientnet-lite0-d16_1xb8-{}-1160_camvid-240x320.py'
-LOSSES = ('ce', 'bce', 'affinity', 'rmi')
+LOSSES = ('ce', 'bce', 'affinity', 'rmi', 'ce-dice', 'lovasz', 'ce-rmi')
 
 
 @HOOKS.register_module(force=True)

@@ -28,6 +28,7 @@ METHODS = {
     'rmi': 'RMI',
     'ce-dice': 'CE + Dice',
     'lovasz': 'Lovasz',
+    'ce-rmi': 'CE + region term',
     'ce-crf1': 'CE & CRF-1',
     'ce-crf5': 'CE & CRF-5',
     'ce-crf10': 'CE & CRF-10',
