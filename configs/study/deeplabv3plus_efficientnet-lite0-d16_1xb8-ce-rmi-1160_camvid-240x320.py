@@ -8,3 +8,4 @@ model = dict(
         ]
     )
 )
+tta_model = dict(activation='softmax')  # the two losses would contradict each other
