@@ -26,7 +26,8 @@ with (data / 'calls.txt').open('a') as calls:
     calls.write(f'train {name} x{options["optim_wrapper.optimizer.lr"]}\\n')
 if hasattr(os, 'sched_getaffinity'):
     with (data / 'cores.txt').open('a') as cores:
-        cores.write(f'{sorted(os.sched_getaffinity(0))}\\n')
+        waiting = os.environ.get('OMP_WAIT_POLICY')
+        cores.write(json.dumps([sorted(os.sched_getaffinity(0)), waiting]) + '\\n')
 order = orders.get(name, '')
 print(f'Iter(train) [{end // 2}/{end}]', flush=True)
 if order == 'diverge':
@@ -103,10 +104,10 @@ class Place:
     def calls(self) -> list[str]:
         return (self.folder / 'data' / 'calls.txt').read_text().splitlines()
 
-    def cores(self) -> list[list[int]]:
-        """Cores that each training had, on Linux."""
+    def cores(self) -> list[tuple[list[int], str | None]]:
+        """Cores that each training had, and how it was told to wait for them, on Linux."""
         lines = (self.folder / 'data' / 'cores.txt').read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        return [tuple(json.loads(line)) for line in lines]
 
     def open(self, names=(), again=False):
         plan = study.read_plan(self.folder / 'plan.yaml')
@@ -114,7 +115,7 @@ class Place:
         wanted = study.choose(plan, results, list(names), again)
         return study.Study(plan, results, self.folder / 'work', wanted)
 
-    def run(self, names=(), again=False, jobs=1):
+    def run(self, names=(), again=False, jobs=1, threads=1):
         opened = self.open(names, again)
         with (self.folder / 'said.txt').open('a') as said:
             monitor = study.Monitor(Console(file=said, width=200))
@@ -122,8 +123,7 @@ class Place:
                 runner = study.Runner(
                     self.folder / 'data',
                     self.folder / 'weights.pth',
-                    threads=1,
-                    patient=jobs > 1,
+                    threads=threads,
                     lock=lock,
                     note=monitor.note,
                     tools=self.folder / 'tools',

@@ -83,7 +83,6 @@ class Runner:
         weights: Path,
         *,
         threads: int,
-        patient: bool,
         lock: int,
         note: Callable[[Job, str], None],
         tools: Path = TOOLS,
@@ -91,7 +90,6 @@ class Runner:
         self.data = data
         self.weights = weights
         self.threads = threads
-        self.patient = patient  # threads wait asleep, for others want the cores
         self.lock = lock  # a file that processes keep open, see `alone`
         self.note = note
         self.tools = tools
@@ -189,8 +187,8 @@ class Runner:
         line = [sys.executable, str(self.tools / tool), *map(str, arguments), '--cfg-options']
         line += [f'{key}={value}' for key, value in options.items()]
         environment = {**ALLOCATOR, **os.environ, 'OMP_NUM_THREADS': str(self.threads)}
-        if self.patient:
-            environment['OMP_WAIT_POLICY'] = 'PASSIVE'
+        if self.threads > len(free_cores()):
+            environment['OMP_WAIT_POLICY'] = 'PASSIVE'  # to wait asleep, another wants the core
         with (
             log_file.open('a', buffering=1) as log,
             subprocess.Popen(
@@ -378,21 +376,23 @@ class Monitor:
         self.console.print(f'{clock} {line}  ({cells} cells left{hours})', highlight=False)
 
 
-def share_cores(jobs: int) -> list[set[int]]:
-    """Deal the cores out to the jobs, so that they keep off each other's.
+def free_cores() -> list[int]:
+    """The cores that this thread, and what it starts, may run on."""
+    if hasattr(os, 'sched_getaffinity'):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
-    Where they are too few, all jobs share all of them. Empty where the system cannot do it.
-    """
-    if not hasattr(os, 'sched_getaffinity'):
-        return [set()] * jobs
-    cores = sorted(os.sched_getaffinity(0))
+
+def share_cores(jobs: int) -> list[list[int]]:
+    """Deal the cores out to the jobs; where they are too few, all jobs have all of them."""
+    cores = free_cores()
     shares = jobs if jobs <= len(cores) else 1
-    return [set(cores[job % shares :: shares]) for job in range(jobs)]
+    return [cores[job % shares :: shares] for job in range(jobs)]
 
 
-def work(study: Study, runner: Runner, monitor: Monitor, cores: set[int]) -> None:
-    """Run one cell after the other until none is left, on these cores, if any are named."""
-    if cores:
+def work(study: Study, runner: Runner, monitor: Monitor, cores: list[int]) -> None:
+    """Run one cell after the other until none is left, on these cores where the system can."""
+    if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, cores)  # of this thread and of the processes that it starts
     while not runner.stopping and (job := study.take()) is not None:
         monitor.tell(f'{job.cell.name}: starts, learning rate x {job.factor:g}')
@@ -556,7 +556,6 @@ def main() -> int:
             args.data.resolve(),
             args.weights.resolve(),
             threads=args.threads,
-            patient=args.jobs > 1,
             lock=lock,
             note=monitor.note,
         )

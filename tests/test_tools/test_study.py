@@ -78,16 +78,24 @@ def test_two_jobs_keep_off_each_others_cores(place):
     if len(mine) < 2:
         pytest.skip('needs two cores')
     place.run(jobs=2)
-    assert {tuple(cores) for cores in place.cores()} == {tuple(mine[::2]), tuple(mine[1::2])}
+    assert {tuple(cores) for cores, _ in place.cores()} == {tuple(mine[::2]), tuple(mine[1::2])}
     assert sorted(os.sched_getaffinity(0)) == mine
 
 
 @pytest.mark.skipif(not hasattr(os, 'sched_getaffinity'), reason='needs Linux')
-def test_jobs_in_excess_of_the_cores_share_them(monkeypatch):
-    monkeypatch.setattr(os, 'sched_getaffinity', lambda process: {4, 6})
-    assert study.share_cores(2) == [{4}, {6}]
-    assert study.share_cores(1) == [{4, 6}]
-    assert study.share_cores(3) == [{4, 6}] * 3
+def test_threads_wait_asleep_where_they_are_more_than_cores(place, monkeypatch):
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    cores = len(os.sched_getaffinity(0))
+    place.run(['scenes/ce/lr-x1'], threads=cores)
+    place.run(['scenes/rmi/lr-x1'], threads=cores + 1)
+    assert [waiting for _, waiting in place.cores()] == [None, 'PASSIVE']
+
+
+def test_jobs_in_excess_of_the_cores_have_all_of_them(monkeypatch):
+    monkeypatch.setattr(study, 'free_cores', lambda: [4, 6])
+    assert study.share_cores(2) == [[4], [6]]
+    assert study.share_cores(1) == [[4, 6]]
+    assert study.share_cores(3) == [[4, 6]] * 3
 
 
 def test_a_named_cell_is_run_with_those_that_find_its_rate(place):
