@@ -135,6 +135,19 @@ def test_the_best_rate_is_bold_and_a_diverged_one_named(entries):
     assert row(lines, 'RMI') == ['RMI', '**45.00**', 'diverged']
 
 
+def test_a_method_of_one_rate_is_no_curve(entries, tmp_path, monkeypatch):
+    """It is in the table; variants, which are tried at one rate, would crowd the figure."""
+    drawn = {}
+    monkeypatch.setattr(report, 'save', lambda figure, file: drawn.update({file.name: figure}))
+    variant = entry('rmi-df2', 9, 46.0, stage='tuning', factor=2)
+    lines = report.write_report([*entries, variant], tmp_path)
+    (axes,) = drawn['camvid_tuning.png'].axes
+    assert [line.get_label() for line in axes.lines] == ['CE', 'RMI']
+    assert list(axes.lines[0].get_ydata()) == [40.0, 41.5]
+    assert math.isnan(axes.lines[1].get_ydata()[1])  # it diverged there
+    assert row(lines, 'DF 2') == ['DF 2', '-', '**46.00**']
+
+
 def test_a_repeated_seed_stands_beside_the_first_and_changes_no_mean(entries):
     lines = report.tabulate_repeats(entries)
     assert row(lines, 'camvid/rmi/seed0')[1:] == ['54.0', '54.2', '1 and 2']
@@ -180,16 +193,21 @@ def test_the_headline_holds_cross_entropy_and_what_others_gain_on_its_seeds(entr
     lines = report.tabulate_headline([*entries, *more])
     assert row(lines, 'CamVid, CE')[1:3] == ['3', '51.00 ± 2.48']
     assert row(lines, 'CamVid, RMI above it')[1:3] == ['3', '**+4.00 ± 2.48**']
-    assert row(lines, 'CamVid, RMI above it')[-1] == '**+4.00 ± 2.48**'
+    assert row(lines, 'CamVid, RMI above it')[-2:] == ['**+4.00 ± 2.48**', '+0.00 ± 0.00']
     assert row(lines, 'CamVid, CE + region term above it')[1:3] == ['1', '+6.00']
     assert not any(line.startswith('| VOC') for line in lines)
 
 
 def test_a_measure_that_a_data_set_lacks_is_left_out_of_its_headline():
     voc = [entry(method, 0, score, data='voc') for method, score in [('ce', 60.0), ('rmi', 62.0)]]
+    for found in voc:
+        found['metrics'] = {k: v for k, v in found['metrics'].items() if 'bicyclist' not in k}
     lines = report.tabulate_headline(voc)
-    assert row(lines, 'VOC subset, CE') == ['VOC subset, CE', '1', '60.00', '30.00', '56.67', '-']
-    assert row(lines, 'VOC subset, RMI above it')[1:] == ['1', '+2.00', '+1.00', '+2.00', '-']
+    assert row(lines, 'VOC subset, CE') == [
+        *('VOC subset, CE', '1', '60.00', '30.00', '56.67', '-', '90.00')
+    ]
+    gains = row(lines, 'VOC subset, RMI above it')[1:]
+    assert gains == ['1', '+2.00', '+1.00', '+2.00', '-', '+0.00']
 
 
 def test_there_is_no_headline_without_a_pair():

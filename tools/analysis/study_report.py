@@ -48,8 +48,7 @@ VARIANTS = {  # of RMI, which are compared with it
 }
 THIN = ('pole', 'sign symbol', 'fence', 'pedestrian', 'bicyclist')
 SHOWN_BAND = 3  # pixels, in the tables
-HEADLINE = ('mIoU', 'boundary IoU', f'mIoU within {SHOWN_BAND} px', 'thin classes')
-HEADLINE_METHODS = ('rmi', 'ce-rmi')
+HEADLINE = ('rmi', 'ce-rmi')
 TRIMAP = 'trimap/mIoU.'
 
 Entry = dict[str, Any]
@@ -107,10 +106,6 @@ def metric(name: str) -> Callable[[Entry], float | None]:
     return lambda entry: entry['metrics'].get(name)
 
 
-def nothing(entry: Entry) -> None:
-    """What a data set has of a measure that is not taken on it."""
-
-
 def thin_classes(entry: Entry) -> float | None:
     """Mean IoU of the classes of CamVid that are thin or small."""
     values = [entry['metrics'].get(f'IoU.{name}') for name in THIN]
@@ -127,16 +122,18 @@ def classes(reported: Reported) -> list[str]:
     return list(names)
 
 
+MEASURES: dict[str, Callable[[Entry], float | None]] = {
+    'mIoU': metric('mIoU'),
+    'boundary IoU': metric('boundary/mIoU'),
+    f'mIoU within {SHOWN_BAND} px': metric(f'{TRIMAP}{SHOWN_BAND}'),
+    'thin classes': thin_classes,
+    'aAcc': metric('aAcc'),
+}
+
+
 def measures(data: str) -> dict[str, Callable[[Entry], float | None]]:
-    """What the main table shows."""
-    shown = {
-        'mIoU': metric('mIoU'),
-        'boundary IoU': metric('boundary/mIoU'),
-        f'mIoU within {SHOWN_BAND} px': metric(f'{TRIMAP}{SHOWN_BAND}'),
-        'thin classes': thin_classes,
-        'aAcc': metric('aAcc'),
-    }
-    return shown if data == 'camvid' else {k: v for k, v in shown.items() if v != thin_classes}
+    """What the main table of a data set shows."""
+    return {k: v for k, v in MEASURES.items() if data == 'camvid' or v != thin_classes}
 
 
 def label(method: str) -> str:
@@ -263,29 +260,21 @@ def tabulate_repeats(entries: Sequence[Entry]) -> list[str]:
 
 def tabulate_headline(entries: Sequence[Entry]) -> list[str]:
     """What cross entropy reaches on each data set, and by how much others are above it."""
-    shown = [name for data in DATA for name in measures(data)]
-    shown = [name for name in dict.fromkeys(shown) if name in HEADLINE]
     rows = []
     for data, title in DATA.items():
         reported = Reported(entries, data)
-        found = {
-            method: [reported.gains(method, measures(data).get(name, nothing)) for name in shown]
-            for method in HEADLINE_METHODS
-        }
-        found = {method: gains for method, gains in found.items() if any(gains)}
-        if found:
-            levels = [
-                reported.values(BASELINE, measures(data).get(name, nothing)) for name in shown
+        pairs = {method: reported.gains(method, MEASURES['mIoU']) for method in HEADLINE}
+        pairs = {method: gains for method, gains in pairs.items() if gains}
+        if pairs:
+            levels = [reported.values(BASELINE, measure) for measure in MEASURES.values()]
+            seeds = str(len(levels[0]))
+            rows.append([f'{title}, {label(BASELINE)}', seeds, *map(estimate, levels)])
+        for method, gains in pairs.items():
+            cells = [
+                estimate(reported.gains(method, measure), '+') for measure in MEASURES.values()
             ]
-            rows.append([f'{title}, {label(BASELINE)}', _seeds(levels), *map(estimate, levels)])
-        for method, gains in found.items():
-            cells = [estimate(each, '+') for each in gains]
-            rows.append([f'{title}, {label(method)} above it', _seeds(gains), *cells])
-    return make_table(['', 'seeds', *shown], rows) if rows else ['No pair of runs yet.']
-
-
-def _seeds(columns: Sequence[Mapping[int, float]]) -> str:
-    return str(max(map(len, columns)))
+            rows.append([f'{title}, {label(method)} above it', str(len(gains)), *cells])
+    return make_table(['', 'seeds', *MEASURES], rows) if rows else ['No pair of runs yet.']
 
 
 # Figures
@@ -310,12 +299,13 @@ def draw_seeds(reported: Reported, file: Path) -> None:
 
 
 def draw_tuning(scores: Mapping[str, Mapping[float, float | None]], file: Path) -> None:
-    """MIoU over the factor of the learning rate, as a curve for each method."""
+    """MIoU over the factor of the learning rate, as a curve for each method of several factors."""
     figure, axes = plt.subplots(figsize=(5.6, 3.6), layout='constrained')
-    for method, found in scores.items():
-        points = sorted((factor, score) for factor, score in found.items() if score is not None)
-        axes.plot(*zip(*points, strict=True), marker='o', markersize=4, label=label(method))
-    factors = sorted({factor for found in scores.values() for factor in found})
+    curves = {method: found for method, found in scores.items() if len(found) > 1}
+    for method, found in curves.items():
+        heights = [np.nan if found[x] is None else found[x] for x in sorted(found)]
+        axes.plot(sorted(found), heights, marker='o', markersize=4, label=label(method))
+    factors = sorted({factor for found in curves.values() for factor in found})
     axes.set_xscale('log')
     axes.set_xticks(factors, [f'{factor:g}' for factor in factors], minor=False)
     axes.set_xticks([], minor=True)
