@@ -6,6 +6,7 @@ Expected values are those of the paper and of the code its authors released, wor
 import copy
 import functools
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ def test_test_time_augmentation_averages_what_the_loss_trains(name):
     """Sigmoids of RMI and BCE, softmax of the others and of cross entropy beside RMI."""
     fusion = MODELS.build(dict(config(name).tta_model, module=network(name)))
     assert isinstance(fusion, ProbabilityTTAModel)
-    sigmoid = any(f'-{loss}-' in name for loss in ('rmi', 'bce')) and '-ce-rmi-' not in name
+    sigmoid = re.search('(?<!-ce)-(rmi|bce)-', name)
     assert fusion.activation == ('sigmoid' if sigmoid else 'softmax')
 
 
