@@ -4,6 +4,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import mmengine
+import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
@@ -118,3 +119,58 @@ class CamVidDataset(CamVid12Dataset):
     def get_label_map(cls, new_classes: Any = None) -> dict[int, int]:
         """Map unlabelled pixels to 255, after the choice of classes that the config made."""
         return {**(super().get_label_map(new_classes) or {}), UNLABELLED: 255}
+
+
+@DATASETS.register_module()
+class CamVidFoldDataset(CamVidDataset):
+    """The images of a list less one stretch of each drive, or those stretches.
+
+    Frames that are near in time show the same street. So a list is not split at random but as the
+    drives went, into ``num_folds`` stretches of each: the ``fold``-th of every drive are held out.
+
+    Args:
+        fold: Which stretch is held out, from 0 to ``num_folds - 1``.
+        held_out: Whether this data set is what is held out, or all the rest.
+        num_folds: Into how many stretches each drive is split.
+        kwargs: Passed on to :class:`CamVidDataset`.
+
+    Raises:
+        ValueError: There is no such fold, or a drive has fewer images than there are folds; and
+            the errors of :class:`CamVidDataset`.
+
+    Example:
+        >>> train = dict(type='CamVidFoldDataset', fold=0, data_root='camvid', ann_file='train.txt')
+        >>> test = dict(train, held_out=True)
+    """
+
+    def __init__(
+        self, fold: int, held_out: bool = False, num_folds: int = 5, **kwargs: Any
+    ) -> None:
+        if not 0 <= fold < num_folds:
+            raise ValueError(f'fold must be 0 to {num_folds - 1} (num_folds - 1), not {fold}')
+        self.fold = fold
+        self.held_out = held_out
+        self.num_folds = num_folds
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Read the list, and keep the stretches of this fold or all others, drive by drive."""
+        drives: dict[str, list[dict[str, Any]]] = {}
+        for image in sorted(super().load_data_list(), key=lambda image: image['img_path']):
+            drives.setdefault(_drive(image['img_path']), []).append(image)
+        kept = []
+        for drive, images in drives.items():
+            if len(images) < self.num_folds:
+                raise ValueError(
+                    f'{self.ann_file} has {len(images)} image(s) of the drive {drive!r}, too few '
+                    f'for {self.num_folds} folds'
+                )
+            stretches = np.array_split(np.arange(len(images)), self.num_folds)
+            inside = set(stretches[self.fold].tolist())
+            kept += [image for i, image in enumerate(images) if (i in inside) == self.held_out]
+        return kept
+
+
+def _drive(path: str) -> str:
+    """``0016E5`` of ``train/0016E5_00390.png``."""
+    return PurePosixPath(path).stem.rpartition('_')[0]

@@ -1,12 +1,13 @@
 """CamVid as the configs read it: which files, which labels, which classes."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
 from mmseg.registry import DATASETS
 
-from mmseg_rmi.datasets import CamVid12Dataset, CamVidDataset
+from mmseg_rmi.datasets import CamVid12Dataset, CamVidDataset, CamVidFoldDataset
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 
@@ -96,3 +97,77 @@ def test_real_class_shares_are_those_of_the_train_split(data_root):
     shares = (100 * counts / counts.sum()).tolist()
     known = [16.9, 23.3, 1.0, 31.7, 4.5, 9.7, 1.2, 1.1, 5.9, 0.6, 0.3, 4.0]
     assert shares == pytest.approx(known, abs=0.1)
+
+
+def drives(root: Path, **lengths: int) -> list[str]:
+    """Write a list of drives, backwards; return the names of the images in order."""
+    names = [f'{drive}_{i:02d}.png' for drive, length in lengths.items() for i in range(length)]
+    lines = [f'train/{name} trainannot/{name}\n' for name in names]
+    (root / 'train.txt').write_text(''.join(reversed(lines)))
+    return names
+
+
+def names_of(dataset) -> list[str]:
+    return [Path(info['img_path']).name for info in dataset]
+
+
+def fold_of(root: Path, fold: int, **options):
+    return CamVidFoldDataset(fold, ann_file='train.txt', data_root=str(root), **options)
+
+
+def test_a_fold_holds_out_a_stretch_of_each_drive(tmp_path):
+    drives(tmp_path, A=4, Seq_B=7)
+    held_out = fold_of(tmp_path, 1, held_out=True, num_folds=2)
+    assert names_of(held_out) == [
+        *('A_02.png', 'A_03.png'),
+        *('Seq_B_04.png', 'Seq_B_05.png', 'Seq_B_06.png'),
+    ]
+    others = fold_of(tmp_path, 1, num_folds=2)
+    assert names_of(others) == [
+        *('A_00.png', 'A_01.png'),
+        *('Seq_B_00.png', 'Seq_B_01.png', 'Seq_B_02.png', 'Seq_B_03.png'),
+    ]
+
+
+def test_every_image_is_held_out_once(tmp_path):
+    names = drives(tmp_path, A=5, B=13)
+    held_out = [names_of(fold_of(tmp_path, fold, held_out=True)) for fold in range(5)]
+    assert sorted(itertools.chain.from_iterable(held_out)) == sorted(names)
+    for fold, absent in enumerate(held_out):
+        assert set(names_of(fold_of(tmp_path, fold))) == set(names) - set(absent)
+
+
+def test_the_registry_builds_a_fold(make_copy):
+    config = dict(type='CamVidFoldDataset', fold=0, num_folds=2)
+    config.update(data_root=str(make_copy(train=2)), ann_file='train.txt', pipeline=PIPELINE)
+    dataset = DATASETS.build(config)
+    assert len(dataset) == 1
+    assert labels_of(dataset).max() == 255
+
+
+@pytest.mark.parametrize('fold', [-1, 5])
+def test_a_fold_that_is_not_there_is_refused(tmp_path, fold):
+    with pytest.raises(ValueError, match=rf'fold must be 0 to 4 \(num_folds - 1\), not {fold}'):
+        fold_of(tmp_path, fold)
+
+
+def test_a_drive_too_short_to_split_is_named(tmp_path):
+    drives(tmp_path, A=5, B=4)
+    with pytest.raises(ValueError, match=r"has 4 image\(s\) of the drive 'B', too few for 5 folds"):
+        fold_of(tmp_path, 0)
+
+
+def test_folds_of_the_real_list_share_every_class(data_root):
+    """Else the mean over classes would not be over the same ones in each fold."""
+    root = str(data_root / 'data/camvid')
+    for fold in range(5):
+        held_out = CamVidFoldDataset(
+            fold, held_out=True, ann_file='train.txt', data_root=root, pipeline=PIPELINE
+        )
+        assert len(held_out) in (72, 73, 74, 75)
+        seen = {
+            value
+            for i in range(len(held_out))
+            for value in labels_of(held_out, i).unique().tolist()
+        }
+        assert seen == {*range(11), 255}
