@@ -92,8 +92,9 @@ class Plan:
 
     Args:
         config: path of the configs, with ``{loss}`` and ``{setting}`` open.
-        data: for each data set its ``setting`` in the name of the config, its ``folder``, and
-            ``options`` on top of the config, if any.
+        data: for each data set its ``setting`` in the name of the config and its ``folder``; if
+            need be ``options`` on top of the config, options that are ``set_to_seed``, and the
+            data set that it is ``tuned_as``, whose learning rates it takes.
         iterations: of a reported training.
         methods: by name.
         cells: what is run, in order.
@@ -129,8 +130,9 @@ class Plan:
         """The cells that find the learning rate of a reported one."""
         method = self.trained(cell).method
         method = self.methods[method].tuned_as or method
+        data = self.data[cell.data].get('tuned_as', cell.data)
         return [
-            Cell(cell.data, method, self.tuning['seed'], factor)
+            Cell(data, method, self.tuning['seed'], factor)
             for factor in self.tuning.get('factors', ())
         ]
 
@@ -156,6 +158,7 @@ class Plan:
             'train_cfg.val_interval': iterations,
             f'param_scheduler.{len(config.param_scheduler) - 1}.end': iterations,
             **self.data[cell.data].get('options', {}),
+            **dict.fromkeys(self.data[cell.data].get('set_to_seed', ()), cell.seed),
             **self.methods[self.trained(cell).method].options,
         }
 

@@ -244,3 +244,20 @@ def test_options_of_a_data_set_go_before_those_of_a_method(tmp_path):
     assert options['rmi'][key] == 3
     assert options['rmi-df2'][key] == 2
     assert options['rmi']['train_cfg.extra'] == 1
+
+
+def test_a_data_set_may_follow_the_seed_and_take_the_rates_of_another(tmp_path, results):
+    line = 'data: {scenes: {setting: street-scenes-144x192, folder: scenes}'
+    fold = 'train_dataloader.dataset.fold'
+    folds = (
+        f'setting: street-scenes-144x192, folder: scenes, tuned_as: scenes, set_to_seed: [{fold}]'
+    )
+    changed = PLAN.replace(line, f'{line}, folds: {{{folds}}}')
+    (tmp_path / 'plan.yaml').write_text(f'{changed}  - {{run: [ce], data: folds, seeds: [0, 3]}}\n')
+    plan = study_plan.read_plan(tmp_path / 'plan.yaml')
+    cells = [plan.cell(f'folds/ce/seed{seed}') for seed in (0, 3)]
+    assert [plan.options(cell, 1.0)[fold] for cell in cells] == [0, 3]
+    assert fold not in plan.options(plan.cell('scenes/ce/seed0'), 1.0)
+    assert plan.tuning_of(cells[0]) == plan.tuning_of(plan.cell('scenes/ce/seed0'))
+    record_tuning(plan, results, 'ce', {1: 50.0, 2: 52.0, 0.5: 51.0})
+    assert results.factor(plan, cells[1]) == 2

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'docs' / 'study'
 BEGIN, END = '<!-- begin of what study_report.py writes -->', '<!-- end -->'
 BASELINE = 'ce'
-DATA = {'camvid': 'CamVid', 'voc': 'VOC subset'}
+DATA = {'camvid': 'CamVid', 'camvid-folds': 'CamVid in five folds', 'voc': 'VOC subset'}
 METHODS = {
     'ce': 'CE',
     'bce': 'BCE',
@@ -133,7 +133,7 @@ MEASURES: dict[str, Callable[[Entry], float | None]] = {
 
 def measures(data: str) -> dict[str, Callable[[Entry], float | None]]:
     """What the main table of a data set shows."""
-    return {k: v for k, v in MEASURES.items() if data == 'camvid' or v != thin_classes}
+    return {k: v for k, v in MEASURES.items() if data.startswith('camvid') or v != thin_classes}
 
 
 def label(method: str) -> str:
