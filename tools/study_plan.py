@@ -93,8 +93,8 @@ class Plan:
     Args:
         config: path of the configs, with ``{loss}`` and ``{setting}`` open.
         data: for each data set its ``setting`` in the name of the config and its ``folder``; if
-            need be ``options`` on top of the config, options that are ``set_to_seed``, and the
-            data set that it is ``tuned_as``, whose learning rates it takes.
+            need be ``options`` on top of the config, options that are ``set_to_seed``, and a
+            ``tuning_seed`` of its own.
         iterations: of a reported training.
         methods: by name.
         cells: what is run, in order.
@@ -126,13 +126,16 @@ class Plan:
         """The cell whose training ``cell`` tests: itself, unless its method trains nothing."""
         return replace(cell, method=self.methods[cell.method].run_of or cell.method)
 
+    def tuning_seed(self, data: str) -> int:
+        """The seed of the cells that tune on a data set."""
+        return self.data[data].get('tuning_seed', self.tuning['seed'])
+
     def tuning_of(self, cell: Cell) -> list[Cell]:
         """The cells that find the learning rate of a reported one."""
         method = self.trained(cell).method
         method = self.methods[method].tuned_as or method
-        data = self.data[cell.data].get('tuned_as', cell.data)
         return [
-            Cell(data, method, self.tuning['seed'], factor)
+            Cell(cell.data, method, self.tuning_seed(cell.data), factor)
             for factor in self.tuning.get('factors', ())
         ]
 
@@ -191,7 +194,7 @@ def _expand(line: Mapping[str, Any], plan: Plan) -> list[Cell]:
     """
     if 'tune' in line:
         return [
-            Cell(line['data'], method, plan.tuning['seed'], factor)
+            Cell(line['data'], method, plan.tuning_seed(line['data']), factor)
             for factor in line.get('factors', plan.tuning['factors'])
             for method in line['tune']
         ]

@@ -144,7 +144,7 @@ class CamVidFoldDataset(CamVidDataset):
     """
 
     def __init__(
-        self, fold: int, held_out: bool = False, num_folds: int = 5, **kwargs: Any
+        self, fold: int, held_out: bool = False, num_folds: int = 6, **kwargs: Any
     ) -> None:
         if not 0 <= fold < num_folds:
             raise ValueError(f'fold must be 0 to {num_folds - 1} (num_folds - 1), not {fold}')

@@ -198,7 +198,9 @@ def test_reported_cells_of_the_project_come_after_those_that_tune_them():
 
 def test_tuning_is_on_a_seed_that_is_not_reported():
     plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
-    assert plan.tuning['seed'] not in {cell.seed for cell in plan.cells if not cell.tunes}
+    for data in plan.data:
+        seeds = {cell.seed for cell in plan.cells if cell.data == data and not cell.tunes}
+        assert plan.tuning_seed(data) not in seeds
 
 
 @pytest.mark.parametrize(
@@ -246,18 +248,17 @@ def test_options_of_a_data_set_go_before_those_of_a_method(tmp_path):
     assert options['rmi']['train_cfg.extra'] == 1
 
 
-def test_a_data_set_may_follow_the_seed_and_take_the_rates_of_another(tmp_path, results):
+def test_a_data_set_may_follow_the_seed_and_have_a_tuning_seed_of_its_own(tmp_path):
     line = 'data: {scenes: {setting: street-scenes-144x192, folder: scenes}'
     fold = 'train_dataloader.dataset.fold'
-    folds = (
-        f'setting: street-scenes-144x192, folder: scenes, tuned_as: scenes, set_to_seed: [{fold}]'
-    )
-    changed = PLAN.replace(line, f'{line}, folds: {{{folds}}}')
-    (tmp_path / 'plan.yaml').write_text(f'{changed}  - {{run: [ce], data: folds, seeds: [0, 3]}}\n')
+    folds = 'setting: street-scenes-144x192, folder: scenes, tuning_seed: 0'
+    changed = PLAN.replace(line, f'{line}, folds: {{{folds}, set_to_seed: [{fold}]}}')
+    changed += '  - {tune: [ce], data: folds}\n  - {run: [ce], data: folds, seeds: [1, 3]}\n'
+    (tmp_path / 'plan.yaml').write_text(changed)
     plan = study_plan.read_plan(tmp_path / 'plan.yaml')
-    cells = [plan.cell(f'folds/ce/seed{seed}') for seed in (0, 3)]
-    assert [plan.options(cell, 1.0)[fold] for cell in cells] == [0, 3]
-    assert fold not in plan.options(plan.cell('scenes/ce/seed0'), 1.0)
-    assert plan.tuning_of(cells[0]) == plan.tuning_of(plan.cell('scenes/ce/seed0'))
-    record_tuning(plan, results, 'ce', {1: 50.0, 2: 52.0, 0.5: 51.0})
-    assert results.factor(plan, cells[1]) == 2
+    tuning, reported = plan.cell('folds/ce/lr-x2'), plan.cell('folds/ce/seed3')
+    assert plan.options(tuning, 2)[fold] == 0
+    assert plan.options(reported, 2)[fold] == 3
+    assert fold not in plan.options(plan.cell('scenes/ce/seed0'), 2)
+    assert tuning in plan.tuning_of(reported)
+    assert {cell.seed for cell in plan.tuning_of(plan.cell('scenes/ce/seed0'))} == {7}

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'docs' / 'study'
 BEGIN, END = '<!-- begin of what study_report.py writes -->', '<!-- end -->'
 BASELINE = 'ce'
-DATA = {'camvid': 'CamVid', 'camvid-folds': 'CamVid in five folds', 'voc': 'VOC subset'}
+DATA = {'camvid': 'CamVid', 'camvid-folds': 'CamVid in folds', 'voc': 'VOC subset'}
 METHODS = {
     'ce': 'CE',
     'bce': 'BCE',
@@ -29,6 +29,8 @@ METHODS = {
     'ce-dice': 'CE + Dice',
     'lovasz': 'Lovasz',
     'ce-rmi': 'CE + region term',
+    'rmi-ridge1e-2': 'RMI, ridge 1e-2',
+    'rmi-ridge1e-3': 'RMI, ridge 1e-3',
     'ce-crf1': 'CE & CRF-1',
     'ce-crf5': 'CE & CRF-5',
     'ce-crf10': 'CE & CRF-10',
