@@ -1,0 +1,94 @@
+"""How losses pull at a network, where that is known."""
+
+import sys
+
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from tiny_segmentor import segmentor
+from tool_runs import config, load_tool, options
+
+balance = load_tool('analysis/gradient_balance.py')
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+LOSSES = balance.make_losses(['ridge: 0.5', 'ridge: 0.5, loss_weight: 3'])
+REGION, TRIPLE = list(LOSSES)[2:]
+
+
+def make_samples(images: int, void: int = 0) -> list[SegDataSample]:
+    """Labels at random, but for the first few images, which are void."""
+    labels = torch.randint(3, (images, 1, 32, 32), generator=torch.Generator().manual_seed(1))
+    labels[:void] = 255
+    meta = dict(img_shape=(32, 32))
+    return [SegDataSample(gt_sem_seg=PixelData(data=label), metainfo=meta) for label in labels]
+
+
+def make_images(images: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return list(255 * torch.rand(images, 3, 32, 32, generator=generator))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    cfg = segmentor(LOSSES['CE'], num_classes=3)
+    cfg['data_preprocessor']['size'] = (32, 32)
+    model = MODELS.build(cfg).eval()
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    return model
+
+
+def pull(model, samples: list[SegDataSample]) -> dict:
+    losses = {name: MODELS.build(loss) for name, loss in LOSSES.items()}
+    batch = dict(inputs=make_images(len(samples)), data_samples=samples)
+    return balance.measure(model, losses, batch)
+
+
+def test_gradients_are_those_of_training(model):
+    found = pull(model, make_samples(3))
+    for name, loss in LOSSES.items():
+        model.decode_head.loss_decode = MODELS.build(loss)
+        data = dict(inputs=make_images(3), data_samples=make_samples(3))
+        losses = model(**model.data_preprocessor(data, training=True), mode='loss')
+        value = next(value for key, value in losses.items() if 'loss' in key)
+        weights = torch.autograd.grad(value, list(model.parameters()))
+        expected = torch.cat([weight.flatten() for weight in weights])
+        torch.testing.assert_close(found[name].weights, expected)
+
+
+def test_weight_of_a_loss_changes_the_length_alone(model):
+    found = pull(model, make_samples(2))
+    torch.testing.assert_close(found[TRIPLE].weights, 3 * found[REGION].weights)
+    assert found[TRIPLE].foremost == pytest.approx(found[REGION].foremost)
+
+
+def test_an_image_that_alone_has_labels_has_the_whole_gradient(model):
+    assert pull(model, make_samples(3, void=2))[balance.BCE].foremost == 1
+    assert 1 / 3 < pull(model, make_samples(3))[balance.BCE].foremost < 1
+
+
+def test_agreement_is_the_mean_cosine_of_pairs():
+    rows = torch.tensor([[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0]])
+    assert balance.agreement(rows) == pytest.approx(-1 / 3)
+    assert balance.agreement(rows[:1].repeat(4, 1)) == pytest.approx(1)
+
+
+def test_a_checkpoint_is_weighed_on_training_images(scenes, tmp_path, monkeypatch, capsys):
+    changes = options(scenes, 'train_dataloader.batch_size=2')
+    weights = tmp_path / 'weights.pth'
+    arguments = [config('rmi'), str(weights), '--batches', '2', '--region', 'ridge: 0.5', *changes]
+    monkeypatch.setattr(sys, 'argv', ['gradient_balance.py', *arguments])
+    with pytest.raises(FileNotFoundError, match=r'weights\.pth'):
+        balance.main()
+    torch.save(MODELS.build(balance.read_config(balance.parse_args()).model).state_dict(), weights)
+    balance.main()
+    printed = capsys.readouterr().out
+    for name in ('CE', 'BCE', 'region, ridge: 0.5'):
+        assert name in printed
+
+
+def test_one_batch_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['gradient_balance.py', 'c.py', 'w.pth', '--batches', '1'])
+    with pytest.raises(SystemExit, match=r'--batches must be at least 2, .* not 1'):
+        balance.main()

@@ -1,0 +1,144 @@
+"""Measure how the terms of RMI pull at a trained network.
+
+On batches of training images, for cross entropy, BCE and the region term with other settings: the
+length of the gradient of all weights, as a multiple of BCE's; its cosine with BCE's; the mean
+cosine between the gradients of two batches, which says how much of it is noise; and the share of
+the foremost image of a batch in the squares of the gradient of the logits.
+
+    python tools/analysis/gradient_balance.py CONFIG CHECKPOINT
+    python tools/analysis/gradient_balance.py CONFIG CHECKPOINT --region 'downsample_factor: 1'
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from benchmark_loss import describe_machine
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, load_checkpoint
+from mmseg.registry import MODELS
+from rich.console import Console
+from rich.progress import track
+from rich.table import Column, Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import mmseg_rmi  # noqa: F401 (registers what configs name)
+from mmseg_rmi import launch
+
+BCE = 'BCE'
+RIDGES = tuple(f'ridge: {ridge}' for ridge in (0.0005, 0.05, 0.5, 5.0, 50.0))
+
+
+class Pull(NamedTuple):
+    """What a loss does to a network in one batch."""
+
+    weights: Tensor  # its gradient, all in one vector
+    foremost: float  # share of one image in the squares of the gradient of the logits
+
+
+def make_losses(regions: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Configs of the losses to compare, by what they are called.
+
+    Args:
+        regions: settings of the region term, ``'KEY: VALUE, KEY: VALUE'``.
+    """
+    losses: dict[str, dict[str, Any]] = {
+        'CE': dict(type='CrossEntropyLoss', avg_non_ignore=True),
+        BCE: dict(type='RMILoss', loss_lambda=1.0),
+    }
+    for region in regions:
+        settings = yaml.safe_load(f'{{{region}}}')
+        losses[f'region, {region}'] = dict(type='RMILoss', loss_lambda=0.0, **settings)
+    return losses
+
+
+def measure(
+    model: nn.Module, losses: Mapping[str, nn.Module], batch: Mapping[str, Any]
+) -> dict[str, Pull]:
+    """The pull of each loss on the network as it is, in one batch."""
+    data = model.data_preprocessor(batch, training=True)
+    logits = model.decode_head(model.extract_feat(data['inputs']))
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    pulls = {}
+    for name, loss in losses.items():
+        model.decode_head.loss_decode = loss
+        value = model.decode_head.loss_by_feat(logits, data['data_samples'])[loss.loss_name]
+        (on_logits,) = torch.autograd.grad(value, logits)
+        found = torch.autograd.grad(logits, weights, on_logits, retain_graph=True)
+        squares = on_logits.square().sum(dim=(1, 2, 3))
+        vector = torch.cat([gradient.flatten() for gradient in found])
+        pulls[name] = Pull(vector, float(squares.max() / squares.sum()))
+    return pulls
+
+
+def agreement(vectors: Tensor) -> float:
+    """Mean cosine between two different rows."""
+    unit = F.normalize(vectors, dim=1)
+    count = len(unit)
+    return float((unit @ unit.T).sum() - count) / (count * (count - 1))
+
+
+def tabulate(pulls: list[dict[str, Pull]], caption: str) -> Table:
+    """A row of each loss, over all batches."""
+    columns = ('length, BCE = 1', 'cosine with BCE', 'between batches', 'foremost image')
+    table = Table(Column(no_wrap=True), *columns, caption=caption)
+    vectors = {name: torch.stack([pull[name].weights for pull in pulls]) for name in pulls[0]}
+    for name, found in vectors.items():
+        length = (found.norm(dim=1) / vectors[BCE].norm(dim=1)).median()
+        cosine = F.cosine_similarity(found, vectors[BCE]).mean()
+        foremost = sum(pull[name].foremost for pull in pulls) / len(pulls)
+        table.add_row(
+            name, f'{length:.2f}', f'{cosine:.2f}', f'{agreement(found):.2f}', f'{foremost:.0%}'
+        )
+    return table
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Measure how the terms of RMI pull at a network')
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument(
+        '--region',
+        nargs='+',
+        default=RIDGES,
+        help="settings of RMILoss, as 'KEY: VALUE, KEY: VALUE'",
+    )
+    parser.add_argument('--batches', type=int, default=12)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    return parser.parse_args()
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config of the command line, for one process and without pretrained weights."""
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = 'none'
+    init_default_scope('mmseg')
+    launch.fall_back_to_cpu(cfg)
+    cfg.model.backbone.init_cfg = None  # the checkpoint holds all
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    return cfg
+
+
+def main() -> None:
+    """Print the table."""
+    args = parse_args()
+    if args.batches < 2:
+        raise SystemExit(f'--batches must be at least 2, to compare them, not {args.batches}')
+    cfg = read_config(args)
+    model = MODELS.build(cfg.model).eval()  # no batch changes the network
+    load_checkpoint(model, args.checkpoint, map_location='cpu')
+    losses = {name: MODELS.build(loss) for name, loss in make_losses(args.region).items()}
+    batches = islice(Runner.build_dataloader(cfg.train_dataloader, seed=0), args.batches)
+    pulls = [measure(model, losses, b) for b in track(batches, total=args.batches)]
+    Console().print(tabulate(pulls, describe_machine('cpu')))
+
+
+if __name__ == '__main__':
+    main()
