@@ -29,8 +29,8 @@ METHODS = {
     'ce-dice': 'CE + Dice',
     'lovasz': 'Lovasz',
     'ce-rmi': 'CE + region term',
-    'rmi-ridge1e-2': 'RMI, ridge 1e-2',
     'rmi-ridge1e-3': 'RMI, ridge 1e-3',
+    'ce-rmi-ridge1e-3': 'CE + region term, ridge 1e-3',
     'ce-crf1': 'CE & CRF-1',
     'ce-crf5': 'CE & CRF-5',
     'ce-crf10': 'CE & CRF-10',
@@ -46,6 +46,7 @@ VARIANTS = {  # of RMI, which are compared with it
     'rmi-lambda0.25': 'lambda 0.25',
     'rmi-lambda0.75': 'lambda 0.75',
     'rmi-paper': 'mean covariance, ridge 1e-6',
+    'rmi-ridge1e-2': 'ridge 1e-2',
     'rmi-exclude': 'ignored regions excluded',
 }
 THIN = ('pole', 'sign symbol', 'fence', 'pedestrian', 'bicyclist')
