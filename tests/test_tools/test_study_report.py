@@ -123,6 +123,22 @@ def test_tests_of_other_methods_networks_have_no_cost(entries, tmp_path):
     assert not has_row(lines, 'CE & CRF-1', start='peak MB', end='Tuning')
 
 
+def test_rmi_is_set_beside_every_other_method(entries, tmp_path):
+    others = [entry('ce-crf1', seed, score) for seed, score in [(0, 56.0), (1, 54.0)]]
+    lines = report.write_report([*entries, *others], tmp_path)
+    _, count, gain, *_, seeds = row(lines, 'CE & CRF-1', start='RMI above')
+    assert (count, seeds) == ('2', '-2.00, +1.00')
+    assert gain.startswith('-0.50')
+    assert not has_row(lines, 'CE', start='RMI above', end='peak MB')
+
+
+def test_one_curve_of_rates_is_no_figure(entries, tmp_path):
+    first = [e for e in entries if e['method'] == 'ce']
+    lines = report.write_report(first, tmp_path)
+    assert row(lines, 'CE', start='Tuning') == ['CE', '40.00', '**41.50**']
+    assert not (tmp_path / 'camvid_tuning.png').exists()
+
+
 def test_variants_of_rmi_are_compared_with_rmi_alone(entries, tmp_path):
     lines = report.write_report([*entries, entry('rmi-df2', 0, 53.5)], tmp_path)
     assert row(lines, 'DF 2', start='above RMI')[1:3] == ['1', '-0.50']

@@ -51,7 +51,7 @@ VARIANTS = {  # of RMI, which are compared with it
 }
 THIN = ('pole', 'sign symbol', 'fence', 'pedestrian', 'bicyclist')
 SHOWN_BAND = 3  # pixels, in the tables
-HEADLINE = ('rmi', 'ce-rmi')
+HEADLINE = ('rmi', 'ce-crf1')
 TRIMAP = 'trimap/mIoU.'
 
 Entry = dict[str, Any]
@@ -178,16 +178,29 @@ def tabulate_scores(reported: Reported, methods: Iterable[str]) -> list[str]:
 
 
 def tabulate_gains(reported: Reported, methods: Iterable[str], over: str) -> list[str]:
-    """Difference to another method, paired by seed."""
+    """How much methods are above another, paired by seed."""
+    pairs = {label(method): (method, over) for method in methods if method != over}
+    return _tabulate_pairs(reported, f'above {label(over)}', pairs)
+
+
+def tabulate_lead(reported: Reported, method: str, others: Iterable[str]) -> list[str]:
+    """How much a method is above others, paired by seed."""
+    pairs = {label(other): (method, other) for other in others if other != method}
+    return _tabulate_pairs(reported, f'{label(method)} above', pairs)
+
+
+def _tabulate_pairs(
+    reported: Reported, title: str, pairs: Mapping[str, tuple[str, str]]
+) -> list[str]:
     shown = measures(reported.data)
     rows = []
-    for method in methods:
+    for name, (method, over) in pairs.items():
         each = reported.gains(method, metric('mIoU'), over)
-        if method != over and each:
+        if each:
             cells = [estimate(reported.gains(method, m, over), '+') for m in shown.values()]
             seeds = ', '.join(f'{gain:+.2f}' for gain in each.values())
-            rows.append([label(method), str(len(each)), *cells, seeds])
-    head = [f'above {label(over)}', 'seeds', *shown, 'mIoU of each seed']
+            rows.append([name, str(len(each)), *cells, seeds])
+    head = [title, 'seeds', *shown, 'mIoU of each seed']
     return make_table(head, rows) if rows else ['No pair of runs yet.']
 
 
@@ -372,6 +385,9 @@ def report_data(entries: Sequence[Entry], data: str, folder: Path) -> list[str]:
     if methods:
         lines += [*tabulate_scores(reported, methods), '']
         lines += [*tabulate_gains(reported, methods, BASELINE), '']
+        if {'rmi', BASELINE} < set(methods):
+            others = [method for method in methods if method != BASELINE]
+            lines += [*tabulate_lead(reported, 'rmi', others), '']
         lines += figure('seeds', 'mIoU of every run', draw_seeds)
         lines += figure('trimap', 'trimap curves', draw_trimaps)
         lines += [*tabulate_classes(reported), '']
@@ -386,9 +402,10 @@ def report_data(entries: Sequence[Entry], data: str, folder: Path) -> list[str]:
     if scores:
         lines += ['Tuning, at half the schedule on a seed of its own (mIoU):', '']
         lines += [*tabulate_tuning(scores), '']
-        lines += figure(
-            'tuning', 'mIoU by learning rate', lambda _, file: draw_tuning(scores, file)
-        )
+        if sum(len(found) > 1 for found in scores.values()) > 1:
+            lines += figure(
+                'tuning', 'mIoU by learning rate', lambda _, file: draw_tuning(scores, file)
+            )
     return lines
 
 
