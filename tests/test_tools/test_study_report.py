@@ -139,6 +139,18 @@ def test_one_curve_of_rates_is_no_figure(entries, tmp_path):
     assert not (tmp_path / 'camvid_tuning.png').exists()
 
 
+def test_trimap_curves_are_drawn_with_their_gain(entries, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(report, 'save', lambda figure, file: drawn.update({file.name: figure}))
+    report.write_report(entries, tmp_path)
+    level, gain = drawn['camvid_trimap.png'].axes
+    assert [line.get_label() for line in level.lines] == ['CE', 'RMI']
+    assert list(level.lines[1].get_xdata()) == [1, 3, 40]
+    assert list(level.lines[1].get_ydata()) == pytest.approx([45, 55 - 10 / 3, 54.75])
+    assert list(gain.lines[0].get_ydata()) == [0, 0, 0]
+    assert list(gain.lines[1].get_ydata()) == pytest.approx([4, 4, 4])
+
+
 def test_variants_of_rmi_are_compared_with_rmi_alone(entries, tmp_path):
     lines = report.write_report([*entries, entry('rmi-df2', 0, 53.5)], tmp_path)
     assert row(lines, 'DF 2', start='above RMI')[1:3] == ['1', '-0.50']

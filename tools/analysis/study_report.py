@@ -333,19 +333,23 @@ def draw_tuning(scores: Mapping[str, Mapping[float, float | None]], file: Path) 
 
 
 def draw_trimaps(reported: Reported, file: Path) -> None:
-    """MIoU within a distance of true boundaries, as a curve for each method."""
-    figure, axes = plt.subplots(figsize=(5.6, 3.6), layout='constrained')
+    """MIoU within a distance of true boundaries, and how much of it is gained on the baseline."""
+    figure, (level, gain) = plt.subplots(ncols=2, figsize=(9, 3.6), layout='constrained')
     for method in reported.methods():
         entries = reported.runs[method].values()
         keys = [key for entry in entries for key in entry['metrics'] if key.startswith(TRIMAP)]
         widths = sorted({int(key.removeprefix(TRIMAP)) for key in keys})
-        curve = [reported.values(method, metric(f'{TRIMAP}{width}')).values() for width in widths]
-        means = [np.mean(list(values)) for values in curve]
-        axes.plot(widths, means, marker='o', markersize=3, label=label(method))
-    axes.set_xlabel('within so many pixels of a true boundary')
-    axes.set_ylabel('mIoU in %')
-    axes.set_title(DATA[reported.data])
-    axes.legend()
+        bands = [metric(f'{TRIMAP}{width}') for width in widths]
+        for axes, read in ((level, reported.values), (gain, reported.gains)):
+            values = [list(read(method, measure).values()) for measure in bands]
+            means = [np.mean(found) if found else np.nan for found in values]
+            axes.plot(widths, means, marker='o', markersize=3, label=label(method))
+    for axes in (level, gain):
+        axes.set_xlabel('within so many pixels of a true boundary')
+    level.set_ylabel('mIoU in %')
+    gain.set_ylabel(f'mIoU above {label(BASELINE)}, paired by seed')
+    level.legend(fontsize='small')
+    figure.suptitle(DATA[reported.data])
     save(figure, file)
 
 
