@@ -217,12 +217,12 @@ def test_a_page_without_marks_is_refused(tmp_path):
 
 
 def test_the_headline_holds_cross_entropy_and_what_others_gain_on_its_seeds(entries):
-    more = [entry('rmi', 7, 99.0), entry('ce', 0, 1.0, data='voc'), entry('ce-rmi', 2, 57.0)]
+    more = [entry('rmi', 7, 99.0), entry('ce', 0, 1.0, data='voc'), entry('ce-crf1', 2, 57.0)]
     lines = report.tabulate_headline([*entries, *more])
     assert row(lines, 'CamVid, CE')[1:3] == ['3', '51.00 ± 2.48']
     assert row(lines, 'CamVid, RMI above it')[1:3] == ['3', '**+4.00 ± 2.48**']
     assert row(lines, 'CamVid, RMI above it')[-2:] == ['**+4.00 ± 2.48**', '+0.00 ± 0.00']
-    assert row(lines, 'CamVid, CE + region term above it')[1:3] == ['1', '+6.00']
+    assert row(lines, 'CamVid, CE & CRF-1 above it')[1:3] == ['1', '+6.00']
     assert not any(line.startswith('| VOC') for line in lines)
 
 
