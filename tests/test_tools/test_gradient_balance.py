@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -81,11 +82,21 @@ def test_a_checkpoint_is_weighed_on_training_images(scenes, tmp_path, monkeypatc
     monkeypatch.setattr(sys, 'argv', ['gradient_balance.py', *arguments])
     with pytest.raises(FileNotFoundError, match=r'weights\.pth'):
         balance.main()
-    torch.save(MODELS.build(balance.read_config(balance.parse_args()).model).state_dict(), weights)
-    balance.main()
-    printed = capsys.readouterr().out
-    for name in ('CE', 'BCE', 'region, ridge: 0.5'):
-        assert name in printed
+    cfg = Config.fromfile(config('rmi'))
+    cfg.merge_from_dict({**balance.parse_args().cfg_options, 'launcher': 'none'})
+    balance.launch.fall_back_to_cpu(cfg)
+    state = MODELS.build(cfg.model).state_dict()
+    torch.save(dict(state_dict=state, meta=dict(dataset_meta={})), weights)
+
+    def rows() -> list[str]:
+        capsys.readouterr()
+        balance.main()
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith('│')]
+
+    first = rows()
+    names = [line.split('│')[1].strip() for line in first]
+    assert names == ['CE', 'BCE', 'region, ridge: 0.5']
+    assert rows() == first  # the same images, crops and flips
 
 
 def test_one_batch_is_refused(monkeypatch):

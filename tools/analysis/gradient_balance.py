@@ -19,7 +19,8 @@ import yaml
 from benchmark_loss import describe_machine
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner, set_random_seed
+from mmseg.apis import init_model
 from mmseg.registry import MODELS
 from rich.console import Console
 from rich.progress import track
@@ -114,27 +115,20 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_config(args: argparse.Namespace) -> Config:
-    """The config of the command line, for one process and without pretrained weights."""
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
-    cfg.launcher = 'none'
-    init_default_scope('mmseg')
-    launch.fall_back_to_cpu(cfg)
-    cfg.model.backbone.init_cfg = None  # the checkpoint holds all
-    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
-    return cfg
-
-
 def main() -> None:
     """Print the table."""
     args = parse_args()
     if args.batches < 2:
         raise SystemExit(f'--batches must be at least 2, to compare them, not {args.batches}')
-    cfg = read_config(args)
-    model = MODELS.build(cfg.model).eval()  # no batch changes the network
-    load_checkpoint(model, args.checkpoint, map_location='cpu')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = 'none'
+    init_default_scope('mmseg')
+    launch.fall_back_to_cpu(cfg)
+    model = init_model(cfg, args.checkpoint, device='cpu')  # to test: no batch changes it
     losses = {name: MODELS.build(loss) for name, loss in make_losses(args.region).items()}
+    set_random_seed(0)
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     batches = islice(Runner.build_dataloader(cfg.train_dataloader, seed=0), args.batches)
     pulls = [measure(model, losses, b) for b in track(batches, total=args.batches)]
     Console().print(tabulate(pulls, describe_machine('cpu')))
