@@ -139,8 +139,15 @@ class CamVidFoldDataset(CamVidDataset):
             the errors of :class:`CamVidDataset`.
 
     Example:
-        >>> train = dict(type='CamVidFoldDataset', fold=0, data_root='camvid', ann_file='train.txt')
-        >>> test = dict(train, held_out=True)
+        >>> from tempfile import mkdtemp
+        >>> root = Path(mkdtemp())
+        >>> lines = [f'train/A_{i}.png trainannot/A_{i}.png' for i in range(6)]
+        >>> _ = (root / 'train.txt').write_text('\\n'.join(lines))
+        >>> held_out = CamVidFoldDataset(
+        ...     1, held_out=True, num_folds=3, ann_file='train.txt', data_root=str(root)
+        ... )
+        >>> [Path(image['img_path']).name for image in held_out]
+        ['A_2.png', 'A_3.png']
     """
 
     def __init__(
