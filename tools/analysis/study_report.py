@@ -29,7 +29,6 @@ METHODS = {
     'ce-dice': 'CE + Dice',
     'lovasz': 'Lovasz',
     'ce-rmi': 'CE + region term',
-    'rmi-ridge1e-3': 'RMI, ridge 1e-3',
     'ce-rmi-ridge1e-3': 'CE + region term, ridge 1e-3',
     'ce-crf1': 'CE & CRF-1',
     'ce-crf5': 'CE & CRF-5',
@@ -47,6 +46,7 @@ VARIANTS = {  # of RMI, which are compared with it
     'rmi-lambda0.75': 'lambda 0.75',
     'rmi-paper': 'mean covariance, ridge 1e-6',
     'rmi-ridge1e-2': 'ridge 1e-2',
+    'rmi-ridge1e-3': 'ridge 1e-3',
     'rmi-exclude': 'ignored regions excluded',
 }
 THIN = ('pole', 'sign symbol', 'fence', 'pedestrian', 'bicyclist')
@@ -241,12 +241,14 @@ def tuning_scores(entries: Iterable[Entry], data: str) -> dict[str, dict[float, 
 
 
 def tabulate_tuning(scores: Mapping[str, Mapping[float, float | None]]) -> list[str]:
-    """MIoU of each method at each factor of the learning rate, the best in bold."""
+    """MIoU of each method at each factor of the learning rate, the best of several in bold."""
     factors = sorted({factor for found in scores.values() for factor in found})
     rows = []
     for method, found in scores.items():
-        best = max((score for score in found.values() if score is not None), default=None)
-        rows.append([label(method), *(_tuning_cell(found, factor, best) for factor in factors)])
+        known = [score for score in found.values() if score is not None]
+        best = max(known) if known and len(found) > 1 else None
+        name = f'RMI, {label(method)}' if method in VARIANTS else label(method)
+        rows.append([name, *(_tuning_cell(found, factor, best) for factor in factors)])
     return make_table(['learning rate', *(f'x {factor:g}' for factor in factors)], rows)
 
 
