@@ -141,8 +141,9 @@ class CamVidFoldDataset(CamVidDataset):
     Example:
         >>> from tempfile import mkdtemp
         >>> root = Path(mkdtemp())
-        >>> lines = [f'train/A_{i}.png trainannot/A_{i}.png' for i in range(6)]
-        >>> _ = (root / 'train.txt').write_text('\\n'.join(lines))
+        >>> with open(root / 'train.txt', 'w') as file:
+        ...     for i in range(6):
+        ...         print(f'train/A_{i}.png trainannot/A_{i}.png', file=file)
         >>> held_out = CamVidFoldDataset(
         ...     1, held_out=True, num_folds=3, ann_file='train.txt', data_root=str(root)
         ... )
