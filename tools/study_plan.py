@@ -94,7 +94,7 @@ class Plan:
         config: path of the configs, with ``{loss}`` and ``{setting}`` open.
         data: for each data set its ``setting`` in the name of the config and its ``folder``; if
             need be ``options`` on top of the config, options that are ``set_to_seed``, and a
-            ``tuning_seed`` of its own.
+            ``tuning_seed`` and ``factors`` of its own.
         iterations: of a reported training.
         methods: by name.
         cells: what is run, in order.
@@ -130,13 +130,17 @@ class Plan:
         """The seed of the cells that tune on a data set."""
         return self.data[data].get('tuning_seed', self.tuning['seed'])
 
+    def factors(self, data: str) -> list[float]:
+        """The factors of the learning rate that are tried on a data set."""
+        return self.data[data].get('factors', self.tuning.get('factors', []))
+
     def tuning_of(self, cell: Cell) -> list[Cell]:
         """The cells that find the learning rate of a reported one."""
         method = self.trained(cell).method
         method = self.methods[method].tuned_as or method
         return [
             Cell(cell.data, method, self.tuning_seed(cell.data), factor)
-            for factor in self.tuning.get('factors', ())
+            for factor in self.factors(cell.data)
         ]
 
     def config_file(self, cell: Cell) -> Path:
@@ -195,7 +199,7 @@ def _expand(line: Mapping[str, Any], plan: Plan) -> list[Cell]:
     if 'tune' in line:
         return [
             Cell(line['data'], method, plan.tuning_seed(line['data']), factor)
-            for factor in line.get('factors', plan.tuning['factors'])
+            for factor in line.get('factors', plan.factors(line['data']))
             for method in line['tune']
         ]
     return [

@@ -111,6 +111,37 @@ def test_last_test_of_a_work_dir_counts(tmp_path):
     assert column(make(tmp_path)['table4-CamVidDataset'], 'mIoU')['CE'] == '50.00'
 
 
+def leave_cell(name, pole, *, options=None, **fields):
+    """A line of a study's results."""
+    metrics = {'mIoU': 40 + pole / 2, 'IoU.sky': 80.0, 'IoU.pole': pole}
+    loss = 'ce' if '/ce' in name else 'rmi'
+    config = f'deeplabv3plus_efficientnet-lite0-d16_1xb8-{loss}-1160_camvid-240x320.py'
+    entry = dict(cell=name, stage='report', repeat=0, options=options or {}, metrics=metrics)
+    return json.dumps({**entry, 'config': f'configs/study/{config}', **fields})
+
+
+def test_reported_runs_of_a_study_count_like_folders(tmp_path):
+    crf = {'test_cfg.type': 'DenseCRFTestLoop', 'test_cfg.iterations': 5}
+    lines = [
+        leave_cell('camvid/ce/lr-x8', 90.0, stage='tuning'),
+        leave_cell('camvid/ce/seed0', 70.0),
+        leave_cell('camvid/ce/seed0', 20.0),  # in the place of the line before
+        leave_cell('camvid/ce/seed1', 22.0),
+        leave_cell('camvid/ce/seed0-repeat1', 90.0, repeat=1),
+        leave_cell('camvid/ce-crf5/seed0', 10.0, options=crf),
+        leave_cell('camvid/rmi/seed0', 30.0),
+    ]
+    (tmp_path / 'results.jsonl').write_text('\n'.join(lines) + '\n')
+    table = make(tmp_path / 'results.jsonl')['table4-CamVidDataset']
+    # Student's t of 1 degree of freedom: 12.706 * sqrt(2) / sqrt(2) = 12.71
+    assert column(table, 'pole', block=1) == {
+        'CE': '21.00 ± 12.71',
+        'CE & CRF': '10.00',
+        'Affinity': '-',
+        'RMI': '*30.00*',
+    }
+
+
 def test_row_of_the_crf_is_the_best_number_of_iterations(tmp_path):
     for iterations, pole in [(1, 20.0), (5, 24.0), (10, 22.0)]:
         leave_test(tmp_path / f'crf{iterations}', crf=iterations, ious=(80.0, pole))
@@ -193,6 +224,8 @@ def test_folder_without_a_test_is_refused(tmp_path):
         tables.read_results([tmp_path])
     with pytest.raises(ValueError, match='is no folder'):
         tables.read_results([tmp_path / 'missing'])
+    with pytest.raises(ValueError, match=r'missing.jsonl is no file: tools/study.py'):
+        tables.read_results([tmp_path / 'missing.jsonl'])
 
 
 def test_formats_say_the_same(tmp_path):

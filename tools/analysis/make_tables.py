@@ -1,8 +1,9 @@
 """Make the paper's tables 1 to 4 of your own runs: ``python tools/analysis/make_tables.py RUNS``.
 
-Reads what ``tools/test.py`` left at or below the folders: network, loss and what was done at test
-time are taken from the config that lies beside each result. Runs equal in these are averaged, with
-their 95 % interval. What was not run is ``-``. The paper's own figures stand beside.
+Reads what ``tools/test.py`` left at or below folders, or the results of ``tools/study.py``.
+Network, loss and what was done at test time are taken from the config of each result. Runs equal in
+these are averaged, with their 95 % interval. What was not run is ``-``. The paper's own figures
+stand beside.
 
 * VOC: tables 1 (methods), 2 (classes; the paper's are of the test set) and 3 (settings of RMI).
 * CamVid: table 4. The paper prints a mean over 12 classes; with 11, compare that of its columns.
@@ -278,7 +279,9 @@ def make_tables(
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('runs', nargs='+', type=Path, help='work dirs, or folders that hold them')
+    parser.add_argument(
+        'runs', nargs='+', type=Path, help='work dirs, folders that hold them, results.jsonl'
+    )
     parser.add_argument(
         '--tables', nargs='+', choices=list('1234'), default=[], help='these, even if all is -'
     )

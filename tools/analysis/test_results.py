@@ -1,4 +1,7 @@
-"""What ``tools/test.py`` left in folders of runs: metrics, and the configs they belong to."""
+"""Metrics of tests and the configs they belong to.
+
+They come from what ``tools/test.py`` left in folders of runs, or from the lines of a study.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from mmengine.config import Config
 
 from mmseg_rmi.functional import RMISettings
 
+ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = {
     'ASPPHead': 'DeepLabv3',
     'DeepLabV3Head': 'DeepLabv3',
@@ -30,7 +34,7 @@ class TestResult:
     """One test of one model.
 
     Attributes:
-        folder: the work dir of the test.
+        folder: the work dir of the test, or the cell of the study.
         data: type of the data set, such as ``'CamVidDataset'``.
         network: ``'DeepLabv3'``, ``'DeepLabv3+'`` or the head's name without ``'Head'``.
         backbone: such as ``'ResNetV1c-101'``.
@@ -60,26 +64,54 @@ class TestResult:
         }
 
 
-def read_results(folders: Iterable[Path]) -> list[TestResult]:
-    """Read the last test of each work dir at or below the folders.
+def read_results(places: Iterable[Path]) -> list[TestResult]:
+    """Read the last test of each work dir at or below folders, and of each cell of studies.
 
     Raises:
-        ValueError: there is none; or one has no config beside it.
+        ValueError: there is none; a place is neither a folder nor the results of a study; or a
+            test has no config beside it.
     """
-    folders = list(folders)
-    for folder in folders:
-        if not folder.is_dir():
-            raise ValueError(f'{folder} is no folder: give work dirs of tools/test.py')
+    places = list(places)
     latest: dict[tuple[Path, str], TestResult] = {}
-    for file in sorted({file for folder in folders for file in _reports(folder)}):
-        result = read_result(file)
-        latest[result.folder, result.method] = result  # a later one replaces it
+    for place in places:
+        for result in read_study(place) if place.suffix == '.jsonl' else read_folder(place):
+            latest[result.folder, result.method] = result  # a later one replaces it
     if not latest:
         raise ValueError(
-            f'no test in {", ".join(map(str, folders))}: make one with '
+            f'no test in {", ".join(map(str, places))}: make one with '
             'tools/test.py CONFIG CHECKPOINT --work-dir DIR'
         )
     return list(latest.values())
+
+
+def read_folder(folder: Path) -> Iterator[TestResult]:
+    """Read the tests at or below a folder, in the order of their times.
+
+    Raises:
+        ValueError: it is no folder; or a test has no config beside it.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f'{folder} is no folder: give work dirs of tools/test.py, or results of tools/study.py'
+        )
+    for report in sorted(_reports(folder)):
+        metrics = json.loads(report.read_text())
+        yield make_result(report.parent.parent, read_config(report), metrics)
+
+
+def read_study(file: Path) -> Iterator[TestResult]:
+    """Read the reported runs of ``tools/study.py``, in the order in which they were finished.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if not file.is_file():
+        raise ValueError(f'{file} is no file: tools/study.py --results {file} writes it')
+    for entry in map(json.loads, file.read_text().splitlines()):
+        if entry['stage'] == 'report' and not entry['repeat']:
+            config = Config.fromfile(ROOT / entry['config'], import_custom_modules=False)
+            config.merge_from_dict(entry['options'])
+            yield make_result(Path(entry['cell']), config, entry['metrics'])
 
 
 def _reports(folder: Path) -> Iterator[Path]:
@@ -96,15 +128,13 @@ def read_config(report: Path) -> Config:
     raise ValueError(f'{report} has no config beside it ({candidates[0]})')
 
 
-def read_result(report: Path) -> TestResult:
-    """Read a test's report and config."""
-    config = read_config(report)
+def make_result(folder: Path, config: Config, metrics: dict[str, Any]) -> TestResult:
+    """Name what was trained and tested by its config."""
     head = final_head(config)
     loss = loss_of(head)
     is_rmi = isinstance(loss, dict) and loss['type'] == 'RMILoss'
-    metrics = json.loads(report.read_text())
     return TestResult(
-        folder=report.parent.parent,
+        folder=folder,
         data=config.test_dataloader.dataset.type,
         network=name_network(head),
         backbone=name_backbone(segmentor(config).backbone),
