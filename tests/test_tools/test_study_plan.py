@@ -248,6 +248,19 @@ def test_options_of_a_data_set_go_before_those_of_a_method(tmp_path):
     assert options['rmi']['train_cfg.extra'] == 1
 
 
+def test_a_data_set_may_be_tuned_at_factors_of_its_own(tmp_path):
+    line = 'data: {scenes: {setting: street-scenes-144x192, folder: scenes}'
+    own = 'setting: street-scenes-144x192, folder: scenes, factors: [4, 8]'
+    changed = PLAN.replace(line, f'{line}, small: {{{own}}}')
+    changed += '  - {tune: [ce], data: small}\n  - {run: [ce], data: small, seeds: [0]}\n'
+    (tmp_path / 'plan.yaml').write_text(changed)
+    plan = study_plan.read_plan(tmp_path / 'plan.yaml')
+    tuned = {cell.data: plan.tuning_of(cell) for cell in plan.cells if cell.method == 'ce'}
+    assert [cell.factor for cell in tuned['small']] == [4, 8]
+    assert {cell.factor for cell in tuned['scenes']}.isdisjoint({4, 8})
+    assert set(tuned['small']) <= set(plan.cells)
+
+
 def test_a_data_set_may_follow_the_seed_and_have_a_tuning_seed_of_its_own(tmp_path):
     line = 'data: {scenes: {setting: street-scenes-144x192, folder: scenes}'
     fold = 'train_dataloader.dataset.fold'
