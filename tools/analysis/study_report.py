@@ -30,6 +30,7 @@ METHODS = {
     'lovasz': 'Lovasz',
     'ce-rmi': 'CE + region term',
     'ce-rmi-ridge1e-3': 'CE + region term, ridge 1e-3',
+    'ce-rmi-weight5': 'CE + region term, weight 5',
     'ce-crf1': 'CE & CRF-1',
     'ce-crf5': 'CE & CRF-5',
     'ce-crf10': 'CE & CRF-10',
