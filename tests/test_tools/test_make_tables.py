@@ -134,6 +134,7 @@ def test_reported_runs_of_a_study_count_like_folders(tmp_path):
     (tmp_path / 'results.jsonl').write_text('\n'.join(lines) + '\n')
     table = make(tmp_path / 'results.jsonl')['table4-CamVidDataset']
     # Student's t of 1 degree of freedom: 12.706 * sqrt(2) / sqrt(2) = 12.71
+    assert table.blocks[1][0][0].text == 'DeepLabv3+ EfficientNet-lite0'
     assert column(table, 'pole', block=1) == {
         'CE': '21.00 ± 12.71',
         'CE & CRF': '10.00',
@@ -206,6 +207,8 @@ def test_own_networks_and_methods_get_rows_of_their_own(tmp_path):
         (dict(loss=dict(type='AffinityFieldLoss')), 'Affinity'),
         (dict(loss=dict(type='AffinityFieldLoss', adaptive=True)), 'Affinity, adaptive'),
         (dict(loss=RMI | dict(region_size=5)), 'RMI (region_size 5)'),
+        (dict(loss=[CE, RMI | dict(loss_lambda=0.0)]), 'CE + region term'),
+        (dict(loss=[RMI | dict(loss_lambda=0, ridge=1.0)]), 'region term (ridge 1.0)'),
         (dict(loss=RMI, crf=1), 'RMI & CRF-1'),
         (dict(loss=None, head='RMIASPPHead'), 'RMI'),
         (dict(loss=None, head='ASPPHead'), 'CE'),

@@ -22,6 +22,7 @@ NETWORKS = {
     'DeepLabV3PlusHead': 'DeepLabv3+',
     'DepthwiseSeparableASPPHead': 'DeepLabv3+',
 }
+BACKBONES = {'tf_efficientnet_lite0': 'EfficientNet-lite0'}  # by timm's names
 LOSSES = {
     'AffinityFieldLoss': 'Affinity',
     'SigmoidCrossEntropyLoss': 'BCE',
@@ -168,7 +169,7 @@ def name_backbone(backbone: Any) -> str:
     """Name a backbone with its depth or architecture."""
     detail = backbone.get('depth') or backbone.get('model_name') or backbone.get('arch')
     if 'model_name' in backbone:
-        return detail
+        return BACKBONES.get(detail, detail)
     name = backbone.type.rpartition('.')[2]
     return f'{name}-{detail}' if isinstance(detail, (int, str)) else name
 
@@ -199,11 +200,14 @@ def name_loss(loss: Any) -> str:
         return f'{name}, adaptive'
     if kind == 'RMILoss':
         default, ours = RMISettings(), rmi_settings(loss)
+        alone = ours.loss_lambda == 0  # the region term, without BCE
+        silent = {'nonnegative', *(['loss_lambda'] if alone else [])}
         changed = [
             f'{field} {getattr(ours, field)}'
             for field in vars(default)
-            if getattr(ours, field) != getattr(default, field) and field != 'nonnegative'
+            if getattr(ours, field) != getattr(default, field) and field not in silent
         ]
+        name = 'region term' if alone else name
         return f'{name} ({", ".join(changed)})' if changed else name
     return name
 
