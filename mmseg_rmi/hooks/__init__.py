@@ -1,7 +1,8 @@
-"""Hooks that MMSegmentation lacks: exact resumption, an end to diverged runs, memory layout."""
+"""Hooks: exact resumption, an end to diverged runs, memory layout, a late region term."""
 
 from mmseg_rmi.hooks.channels_last_hook import ChannelsLastHook
 from mmseg_rmi.hooks.check_invalid_loss_hook import CheckInvalidLossHook
+from mmseg_rmi.hooks.region_term_warm_up_hook import RegionTermWarmUpHook
 from mmseg_rmi.hooks.rng_state_hook import RNGStateHook
 
-__all__ = ['ChannelsLastHook', 'CheckInvalidLossHook', 'RNGStateHook']
+__all__ = ['ChannelsLastHook', 'CheckInvalidLossHook', 'RNGStateHook', 'RegionTermWarmUpHook']

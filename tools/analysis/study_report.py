@@ -48,6 +48,7 @@ VARIANTS = {  # of RMI, which are compared with it
     'rmi-paper': 'mean covariance, ridge 1e-6',
     'rmi-ridge1e-2': 'ridge 1e-2',
     'rmi-ridge1e-3': 'ridge 1e-3',
+    'rmi-warmup': 'region term brought in late',
     'rmi-exclude': 'ignored regions excluded',
 }
 THIN = ('pole', 'sign symbol', 'fence', 'pedestrian', 'bicyclist')
