@@ -248,13 +248,19 @@ def test_options_of_a_data_set_go_before_those_of_a_method(tmp_path):
     assert options['rmi']['train_cfg.extra'] == 1
 
 
-def test_a_data_set_may_be_tuned_at_factors_of_its_own(tmp_path):
+def read_with(folder, name, settings):
+    """The plan with a second data set, on which CE is tuned and reported."""
     line = 'data: {scenes: {setting: street-scenes-144x192, folder: scenes}'
-    own = 'setting: street-scenes-144x192, folder: scenes, factors: [4, 8]'
-    changed = PLAN.replace(line, f'{line}, small: {{{own}}}')
-    changed += '  - {tune: [ce], data: small}\n  - {run: [ce], data: small, seeds: [0]}\n'
-    (tmp_path / 'plan.yaml').write_text(changed)
-    plan = study_plan.read_plan(tmp_path / 'plan.yaml')
+    content = PLAN.replace(
+        line, f'{line}, {name}: {{setting: street-scenes-144x192, folder: scenes, {settings}}}'
+    )
+    content += f'  - {{tune: [ce], data: {name}}}\n  - {{run: [ce], data: {name}, seeds: [1, 3]}}\n'
+    (folder / 'plan.yaml').write_text(content)
+    return study_plan.read_plan(folder / 'plan.yaml')
+
+
+def test_a_data_set_may_be_tuned_at_factors_of_its_own(tmp_path):
+    plan = read_with(tmp_path, 'small', 'factors: [4, 8]')
     tuned = {cell.data: plan.tuning_of(cell) for cell in plan.cells if cell.method == 'ce'}
     assert [cell.factor for cell in tuned['small']] == [4, 8]
     assert {cell.factor for cell in tuned['scenes']}.isdisjoint({4, 8})
@@ -262,13 +268,8 @@ def test_a_data_set_may_be_tuned_at_factors_of_its_own(tmp_path):
 
 
 def test_a_data_set_may_follow_the_seed_and_have_a_tuning_seed_of_its_own(tmp_path):
-    line = 'data: {scenes: {setting: street-scenes-144x192, folder: scenes}'
     fold = 'train_dataloader.dataset.fold'
-    folds = 'setting: street-scenes-144x192, folder: scenes, tuning_seed: 0'
-    changed = PLAN.replace(line, f'{line}, folds: {{{folds}, set_to_seed: [{fold}]}}')
-    changed += '  - {tune: [ce], data: folds}\n  - {run: [ce], data: folds, seeds: [1, 3]}\n'
-    (tmp_path / 'plan.yaml').write_text(changed)
-    plan = study_plan.read_plan(tmp_path / 'plan.yaml')
+    plan = read_with(tmp_path, 'folds', f'tuning_seed: 0, set_to_seed: [{fold}]')
     tuning, reported = plan.cell('folds/ce/lr-x2'), plan.cell('folds/ce/seed3')
     assert plan.options(tuning, 2)[fold] == 0
     assert plan.options(reported, 2)[fold] == 3
