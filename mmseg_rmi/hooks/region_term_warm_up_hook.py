@@ -16,8 +16,8 @@ class RegionTermWarmUpHook(Hook):
 
     The region term compares maps within an image, class by class, and says nothing about a class
     that the image lacks: of a network that does not tell classes apart it wants one map of
-    whatever stands out, for all of them. Where most images show few of the classes, this holds
-    training up, the more so the shorter it is.
+    whatever stands out, for all of them. In a short training that may keep classes from being
+    learnt at all.
 
     With t the share of the training that is over, ``s = (t - begin) / (end - begin)``, kept within
     0 and 1, every ``RMILoss`` trains with ``lambda' = 1 - s (1 - lambda)`` in the place of its
