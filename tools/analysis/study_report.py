@@ -45,6 +45,7 @@ VARIANTS = {  # of RMI, which are compared with it
     'rmi-max': 'max pooling',
     'rmi-lambda0.25': 'lambda 0.25',
     'rmi-lambda0.75': 'lambda 0.75',
+    'rmi-lambda0.9': 'lambda 0.9',
     'rmi-paper': 'mean covariance, ridge 1e-6',
     'rmi-ridge1e-2': 'ridge 1e-2',
     'rmi-ridge1e-3': 'ridge 1e-3',
