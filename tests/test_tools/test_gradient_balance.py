@@ -69,6 +69,20 @@ def test_an_image_that_alone_has_labels_has_the_whole_gradient(model):
     assert 1 / 3 < pull(model, make_samples(3))[balance.BCE].foremost < 1
 
 
+def test_classes_that_an_image_lacks_are_the_business_of_pixel_wise_losses(model):
+    samples = make_samples(2)
+    assert pull(model, samples)[balance.BCE].absent == 0
+    samples[0].gt_sem_seg.data[samples[0].gt_sem_seg.data == 2] = 255
+    found = pull(model, samples)
+    assert 0 < found[balance.BCE].absent < 1
+    assert found[REGION].absent == pytest.approx(0, abs=1e-6)
+
+
+def test_a_class_is_lacking_where_no_pixel_has_it():
+    labels = torch.tensor([[[[0, 2], [255, 2]]], [[[255, 255], [255, 255]]]])
+    assert balance.lacking(labels, 3).tolist() == [[False, True, False], [True, True, True]]
+
+
 def test_agreement_is_the_mean_cosine_of_pairs():
     rows = torch.tensor([[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0]])
     assert balance.agreement(rows) == pytest.approx(-1 / 3)

@@ -2,8 +2,9 @@
 
 On batches of training images, for cross entropy, BCE and the region term with other settings: the
 length of the gradient of all weights, as a multiple of BCE's; its cosine with BCE's; the mean
-cosine between the gradients of two batches, which says how much of it is noise; and the share of
-the foremost image of a batch in the squares of the gradient of the logits.
+cosine between the gradients of two batches, which says how much of it is noise; and, of the squares
+of the gradient of the logits, the share of the foremost image of a batch, and the share of the maps
+of classes that an image lacks.
 
     python tools/analysis/gradient_balance.py CONFIG CHECKPOINT
     python tools/analysis/gradient_balance.py CONFIG CHECKPOINT --region 'downsample_factor: 1'
@@ -12,6 +13,7 @@ the foremost image of a batch in the squares of the gradient of the logits.
 import argparse
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +34,7 @@ import mmseg_rmi  # noqa: F401 (registers what configs name)
 from mmseg_rmi import launch
 
 BCE = 'BCE'
+SHARES = ('foremost', 'absent')
 RIDGES = tuple(f'ridge: {ridge}' for ridge in (0.0005, 0.05, 0.5, 5.0, 50.0))
 
 
@@ -40,6 +43,7 @@ class Pull(NamedTuple):
 
     weights: Tensor  # its gradient, all in one vector
     foremost: float  # share of one image in the squares of the gradient of the logits
+    absent: float  # share of the maps of classes that the image lacks in them
 
 
 def make_losses(regions: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -64,6 +68,8 @@ def measure(
     """The pull of each loss on the network as it is, in one batch."""
     data = model.data_preprocessor(batch, training=True)
     logits = model.decode_head(model.extract_feat(data['inputs']))
+    labels = torch.stack([sample.gt_sem_seg.data for sample in data['data_samples']])
+    absent = lacking(labels, num_classes=logits.shape[1])
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     pulls = {}
     for name, loss in losses.items():
@@ -71,10 +77,20 @@ def measure(
         value = model.decode_head.loss_by_feat(logits, data['data_samples'])[loss.loss_name]
         (on_logits,) = torch.autograd.grad(value, logits)
         found = torch.autograd.grad(logits, weights, on_logits, retain_graph=True)
-        squares = on_logits.square().sum(dim=(1, 2, 3))
-        vector = torch.cat([gradient.flatten() for gradient in found])
-        pulls[name] = Pull(vector, float(squares.max() / squares.sum()))
+        squares = on_logits.square().sum(dim=(2, 3))
+        total = squares.sum()
+        pulls[name] = Pull(
+            weights=torch.cat([gradient.flatten() for gradient in found]),
+            foremost=float(squares.sum(dim=1).max() / total),
+            absent=float(squares[absent].sum() / total),
+        )
     return pulls
+
+
+def lacking(labels: Tensor, num_classes: int) -> Tensor:
+    """Whether an image (row) has no pixel of a class (column); labels are up to 255."""
+    counts = torch.stack([label.flatten().bincount(minlength=256) for label in labels])
+    return counts[:, :num_classes] == 0
 
 
 def agreement(vectors: Tensor) -> float:
@@ -86,15 +102,26 @@ def agreement(vectors: Tensor) -> float:
 
 def tabulate(pulls: list[dict[str, Pull]], caption: str) -> Table:
     """A row of each loss, over all batches."""
-    columns = ('length, BCE = 1', 'cosine with BCE', 'between batches', 'foremost image')
+    columns = (
+        'length, BCE = 1',
+        'cosine with BCE',
+        'between batches',
+        'foremost image',
+        'absent classes',
+    )
     table = Table(Column(no_wrap=True), *columns, caption=caption)
     vectors = {name: torch.stack([pull[name].weights for pull in pulls]) for name in pulls[0]}
     for name, found in vectors.items():
         length = (found.norm(dim=1) / vectors[BCE].norm(dim=1)).median()
         cosine = F.cosine_similarity(found, vectors[BCE]).mean()
-        foremost = sum(pull[name].foremost for pull in pulls) / len(pulls)
+        foremost, absent = (mean(getattr(p[name], share) for p in pulls) for share in SHARES)
         table.add_row(
-            name, f'{length:.2f}', f'{cosine:.2f}', f'{agreement(found):.2f}', f'{foremost:.0%}'
+            name,
+            f'{length:.2f}',
+            f'{cosine:.2f}',
+            f'{agreement(found):.2f}',
+            f'{foremost:.0%}',
+            f'{absent:.1%}',
         )
     return table
 
