@@ -51,6 +51,7 @@ class RegionTermWarmUpHook(Hook):
                 'RegionTermWarmUpHook needs a model with an RMILoss, and there is none: set '
                 "loss_decode=dict(type='RMILoss'), or leave out the hook"
             )
+        self._set(1.0)  # what an interrupted training of this process left halfway
         self._losses = [(loss, loss.settings.loss_lambda, loss.loss_weight) for loss in found]
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -79,5 +80,5 @@ class RegionTermWarmUpHook(Hook):
             if loss_lambda == 0:
                 loss.loss_weight = share * loss_weight
             else:
-                now = 1 - share * (1 - loss_lambda)
+                now = loss_lambda + (1 - share) * (1 - loss_lambda)
                 loss.settings = replace(loss.settings, loss_lambda=now)

@@ -65,6 +65,24 @@ def test_a_resumed_run_goes_on_where_it_was():
     assert train(resumed, make_run(loss), lambda: loss.settings, first=4) == whole[4:]
 
 
+def test_training_that_was_interrupted_and_starts_again_ends_at_the_same_loss():
+    losses = [RMILoss(loss_lambda=0.2), RMILoss(loss_lambda=0.0, loss_weight=3.0)]
+    hook, run = RegionTermWarmUpHook(0.0, 1.0), make_run(*losses)
+
+    def look() -> tuple[float, float]:
+        return losses[0].settings.loss_lambda, losses[1].loss_weight
+
+    def interrupt() -> None:
+        if run.iter == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(hook, run, interrupt)
+    assert look() != (0.2, 3.0)
+    train(hook, run, look, first=3)
+    assert look() == (0.2, 3.0)
+
+
 def test_before_it_begins_the_loss_is_the_pixel_wise_term():
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 3, 32, 32), torch.randint(3, (2, 32, 32))
