@@ -158,22 +158,45 @@ def test_variants_of_rmi_are_compared_with_rmi_alone(entries, tmp_path):
 
 
 def test_the_best_rate_is_bold_and_a_diverged_one_named(entries):
-    lines = report.tabulate_tuning(report.tuning_scores(entries, 'camvid'))
+    lines = report.tabulate_tuning(report.tuning_scores(report.tuning_runs(entries, 'camvid')))
     assert row(lines, 'CE') == ['CE', '40.00', '**41.50**']
     assert row(lines, 'RMI') == ['RMI', '**45.00**', 'diverged']
 
 
 def test_a_method_of_one_rate_is_no_curve(entries, tmp_path, monkeypatch):
-    """It is in the table; variants, which are tried at one rate, would crowd the figure."""
     drawn = {}
     monkeypatch.setattr(report, 'save', lambda figure, file: drawn.update({file.name: figure}))
-    variant = entry('rmi-df2', 9, 46.0, stage='tuning', factor=2)
-    lines = report.write_report([*entries, variant], tmp_path)
+    bce = entry('bce', 9, 46.0, stage='tuning', factor=2)
+    lines = report.write_report([*entries, bce], tmp_path)
     (axes,) = drawn['camvid_tuning.png'].axes
     assert [line.get_label() for line in axes.lines] == ['CE', 'RMI']
     assert list(axes.lines[0].get_ydata()) == [40.0, 41.5]
     assert math.isnan(axes.lines[1].get_ydata()[1])  # it diverged there
-    assert row(lines, 'RMI, DF 2') == ['RMI, DF 2', '-', '46.00']  # best of nothing
+    assert row(lines, 'BCE', start='Tuning') == ['BCE', '-', '46.00']  # best of nothing
+
+
+def test_choices_are_compared_with_rmi_at_the_same_rate(entries, tmp_path):
+    """They are variants of RMI, at one rate: not rows or curves of tuning."""
+    tried = [('rmi-df2', 1, 46.5), ('rmi-df2', 2, 47.0), ('rmi-r5', 1, None), ('rmi-max', 4, 40.0)]
+    variants = [entry(name, 9, s, stage='tuning', factor=f) for name, f, s in tried]
+    lines = report.write_report([*entries, *variants], tmp_path)
+    choices = lines[next(i for i, line in enumerate(lines) if 'choices' in line) + 2 :]
+    assert [line.split(' | ')[0].strip('| ') for line in choices[: choices.index('')]] == [
+        *('', '---', 'RMI as released', 'DF 2', 'R 5', 'RMI as released', 'DF 2')
+    ]
+    assert row(choices, 'RMI as released')[1:3] == ['x 1', '45.00']
+    assert row(choices, 'DF 2') == [
+        'DF 2',
+        'x 1',
+        '46.50',
+        '23.25',
+        '43.17',
+        '48.50',
+        '90.00',
+        '+1.50',
+    ]
+    assert row(choices, 'R 5') == ['R 5', 'x 1', *['diverged'] * 5, '-']
+    assert not has_row(lines, 'DF 2', start='Tuning', end='The same seed')
 
 
 def test_a_repeated_seed_stands_beside_the_first_and_changes_no_mean(entries):

@@ -58,6 +58,7 @@ HEADLINE = ('rmi', 'ce-crf1')
 TRIMAP = 'trimap/mIoU.'
 
 Entry = dict[str, Any]
+Scores = Mapping[str, Mapping[float, float | None]]  # of a method at a factor, None if it diverged
 
 
 # Reading
@@ -234,24 +235,50 @@ def tabulate_cost(reported: Reported) -> list[str]:
     return make_table(['', 's per iteration', 'peak MB of the process'], rows)
 
 
-def tuning_scores(entries: Iterable[Entry], data: str) -> dict[str, dict[float, float | None]]:
-    """MIoU of each method at each factor of the learning rate, None if it diverged."""
-    scores: dict[str, dict[float, float | None]] = defaultdict(dict)
+def tuning_runs(entries: Iterable[Entry], data: str) -> dict[str, dict[float, Entry]]:
+    """The tuning run of each method at each factor of the learning rate."""
+    runs: dict[str, dict[float, Entry]] = defaultdict(dict)
     for entry in entries:
         if entry['stage'] == 'tuning' and entry['data'] == data:
-            scores[entry['method']][entry['lr_factor']] = entry['metrics'].get('mIoU')
-    return scores
+            runs[entry['method']][entry['lr_factor']] = entry
+    return runs
 
 
-def tabulate_tuning(scores: Mapping[str, Mapping[float, float | None]]) -> list[str]:
+def tuning_scores(runs: Mapping[str, Mapping[float, Entry]]) -> Scores:
+    """MIoU of each method but variants of RMI at each factor, None if it diverged."""
+    return {
+        method: {factor: entry['metrics'].get('mIoU') for factor, entry in found.items()}
+        for method, found in runs.items()
+        if method not in VARIANTS
+    }
+
+
+def tabulate_choices(runs: Mapping[str, Mapping[float, Entry]], data: str) -> list[str]:
+    """RMI as released and with one thing changed, at the rates that both were run at."""
+    shown = measures(data)
+    rows = []
+    for factor, released in sorted(runs.get('rmi', {}).items()):
+        variants = [name for name in VARIANTS if factor in runs.get(name, {})]
+        for method in ['rmi', *variants] if variants else []:
+            entry = runs[method][factor]
+            values = [measure(entry) for measure in shown.values()]
+            levels = ['diverged' if value is None else f'{value:.2f}' for value in values]
+            ours, theirs = MEASURES['mIoU'](entry), MEASURES['mIoU'](released)
+            is_pair = method != 'rmi' and ours is not None and theirs is not None
+            gain = f'{ours - theirs:+.2f}' if is_pair else '-'
+            name = 'RMI as released' if method == 'rmi' else label(method)
+            rows.append([name, f'x {factor:g}', *levels, gain])
+    return make_table(['', 'learning rate', *shown, 'mIoU above RMI'], rows) if rows else []
+
+
+def tabulate_tuning(scores: Scores) -> list[str]:
     """MIoU of each method at each factor of the learning rate, the best of several in bold."""
     factors = sorted({factor for found in scores.values() for factor in found})
     rows = []
     for method, found in scores.items():
         known = [score for score in found.values() if score is not None]
         best = max(known) if known and len(found) > 1 else None
-        name = f'RMI, {label(method)}' if method in VARIANTS else label(method)
-        rows.append([name, *(_tuning_cell(found, factor, best) for factor in factors)])
+        rows.append([label(method), *(_tuning_cell(found, factor, best) for factor in factors)])
     return make_table(['learning rate', *(f'x {factor:g}' for factor in factors)], rows)
 
 
@@ -319,7 +346,7 @@ def draw_seeds(reported: Reported, file: Path) -> None:
     save(figure, file)
 
 
-def draw_tuning(scores: Mapping[str, Mapping[float, float | None]], file: Path) -> None:
+def draw_tuning(scores: Scores, file: Path) -> None:
     """MIoU over the factor of the learning rate, as a curve for each method of several factors."""
     figure, axes = plt.subplots(figsize=(5.6, 3.6), layout='constrained')
     curves = {method: found for method, found in scores.items() if len(found) > 1}
@@ -407,7 +434,15 @@ def report_data(entries: Sequence[Entry], data: str, folder: Path) -> list[str]:
         lines += ["RMI's choices, one changed at a time, at RMI's learning rate:", '']
         lines += [*tabulate_scores(reported, variants), '']
         lines += [*tabulate_gains(reported, variants, 'rmi'), '']
-    scores = tuning_scores(entries, data)
+    runs = tuning_runs(entries, data)
+    choices = tabulate_choices(runs, data)
+    if choices:
+        lines += [
+            "RMI's choices, one changed at a time, at half the schedule on the tuning seed:",
+            '',
+        ]
+        lines += [*choices, '']
+    scores = tuning_scores(runs)
     if scores:
         lines += ['Tuning, at half the schedule on a seed of its own (mIoU):', '']
         lines += [*tabulate_tuning(scores), '']
