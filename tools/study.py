@@ -109,9 +109,9 @@ class Study:
         done = {job.cell.name: job.done for job in self.running}
         total = 0
         for cell in self.left():
-            planned = self.plan.tuning['iterations'] if cell.tunes else self.plan.iterations
+            left = self.plan.iterations_of(cell) - done.get(cell.name, 0)
             trains = self.plan.trained(cell) == cell
-            total += max(0, planned - done.get(cell.name, 0)) if trains else 0
+            total += max(0, left) if trains else 0
         return total
 
 

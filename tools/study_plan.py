@@ -93,8 +93,9 @@ class Plan:
     Args:
         config: path of the configs, with ``{loss}`` and ``{setting}`` open.
         data: for each data set its ``setting`` in the name of the config and its ``folder``; if
-            need be ``options`` on top of the config, options that are ``set_to_seed``, and a
-            ``tuning_seed`` and ``factors`` of its own.
+            need be ``options`` on top of the config, options that are ``set_to_seed``; a
+            ``tuning_seed``, ``factors`` and reported ``iterations`` of its own; or another one, on
+            which its rates were ``tuned_on``.
         iterations: of a reported training.
         methods: by name.
         cells: what is run, in order.
@@ -138,10 +139,14 @@ class Plan:
         """The cells that find the learning rate of a reported one."""
         method = self.trained(cell).method
         method = self.methods[method].tuned_as or method
-        return [
-            Cell(cell.data, method, self.tuning_seed(cell.data), factor)
-            for factor in self.factors(cell.data)
-        ]
+        data = self.data[cell.data].get('tuned_on', cell.data)
+        return [Cell(data, method, self.tuning_seed(data), factor) for factor in self.factors(data)]
+
+    def iterations_of(self, cell: Cell) -> int:
+        """How long a cell trains."""
+        if cell.tunes:
+            return self.tuning['iterations']
+        return self.data[cell.data].get('iterations', self.iterations)
 
     def config_file(self, cell: Cell) -> Path:
         """The config of a cell."""
@@ -156,7 +161,7 @@ class Plan:
 
     def options(self, cell: Cell, factor: float) -> Options:
         """The settings of a cell's training on top of its config."""
-        iterations = self.tuning['iterations'] if cell.tunes else self.iterations
+        iterations = self.iterations_of(cell)
         config = _read_config(self.config_file(cell))
         return {
             'randomness.seed': cell.seed,

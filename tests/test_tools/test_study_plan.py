@@ -267,6 +267,16 @@ def test_a_data_set_may_be_tuned_at_factors_of_its_own(tmp_path):
     assert set(tuned['small']) <= set(plan.cells)
 
 
+def test_a_data_set_may_be_trained_on_for_longer_at_rates_tuned_on_another(tmp_path):
+    plan = read_with(tmp_path, 'long', 'iterations: 80, tuned_on: scenes')
+    short, long = (plan.cell(f'{data}/ce/seed1') for data in ('scenes', 'long'))
+    assert (plan.iterations_of(short), plan.iterations_of(long)) == (40, 80)
+    changed = dict(plan.options(long, 2).items() - plan.options(short, 2).items())
+    assert len(changed) == 3  # the end of training, of its schedule, and the one validation
+    assert set(changed.values()) == {80}
+    assert plan.tuning_of(long) == plan.tuning_of(short)
+
+
 def test_a_data_set_may_follow_the_seed_and_have_a_tuning_seed_of_its_own(tmp_path):
     fold = 'train_dataloader.dataset.fold'
     plan = read_with(tmp_path, 'folds', f'tuning_seed: 0, set_to_seed: [{fold}]')
