@@ -26,6 +26,7 @@ def leave_test(
     depth=101,
     time='20260101_000000',
     wrap=False,
+    schedule=None,
 ):
     """Write what a test leaves: the metrics, and the config beside them."""
     model = dict(
@@ -37,6 +38,7 @@ def leave_test(
         model=dict(type='ProbabilityTTAModel', module=model) if wrap else model,
         test_dataloader=dict(dataset=dict(type=data)),
         test_cfg=dict(type='DenseCRFTestLoop', iterations=crf) if crf else dict(type='TestLoop'),
+        train_cfg=schedule,
     )
     classes = {f'IoU.{name}': iou for name, iou in zip(NAMES[data], ious, strict=True)}
     metrics = dict(mIoU=sum(ious) / len(ious), aAcc=90.0, **classes)
@@ -103,6 +105,21 @@ def test_several_runs_have_a_mean_and_an_interval(tmp_path):
     table = make(tmp_path)['table4-CamVidDataset']
     # Student's t of 2 degrees of freedom: 4.3027 * 1 / sqrt(3) = 2.48
     assert column(table, 'pole')['CE'] == '21.00 ± 2.48'
+
+
+def test_runs_of_different_lengths_are_not_averaged(tmp_path):
+    lengths = {'a': dict(max_iters=1000), 'b': dict(max_iters=2000), 'c': dict(max_epochs=9)}
+    for sky, (name, schedule) in zip((80.0, 84.0, 88.0), lengths.items(), strict=True):
+        leave_test(tmp_path / name, ious=(sky, 20.0), schedule=schedule)
+    found = tables.read_results([tmp_path])
+    networks = {result.backbone: result.class_values()['sky'] for result in found}
+    assert networks == {
+        'ResNetV1c-101, 1,000 iterations': 80.0,
+        'ResNetV1c-101, 2,000 iterations': 84.0,
+        'ResNetV1c-101, 9 epochs': 88.0,
+    }
+    leave_test(tmp_path / 'alone' / 'd', schedule=lengths['a'], depth=50)
+    assert tables.read_results([tmp_path / 'alone'])[0].backbone == 'ResNetV1c-50'
 
 
 def test_last_test_of_a_work_dir_counts(tmp_path):

@@ -6,8 +6,9 @@ They come from what ``tools/test.py`` left in folders of runs, or from the lines
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ class TestResult:
         folder: the work dir of the test, or the cell of the study.
         data: type of the data set, such as ``'CamVidDataset'``.
         network: ``'DeepLabv3'``, ``'DeepLabv3+'`` or the head's name without ``'Head'``.
-        backbone: such as ``'ResNetV1c-101'``.
+        backbone: such as ``'ResNetV1c-101'``; with the length of training, if networks of this
+            name were trained for different ones.
         method: the loss and what was done at test time, such as ``'CE & CRF-5'``.
         settings: of the region mutual information, if trained with it.
         metrics: by name, as MMEngine wrote them.
@@ -82,7 +84,32 @@ def read_results(places: Iterable[Path]) -> list[TestResult]:
             f'no test in {", ".join(map(str, places))}: make one with '
             'tools/test.py CONFIG CHECKPOINT --work-dir DIR'
         )
-    return list(latest.values())
+    return _tell_schedules_apart(list(latest.values()))
+
+
+def _tell_schedules_apart(results: list[TestResult]) -> list[TestResult]:
+    """Name the length of training with the backbone where it is not the same for all."""
+
+    def key(result: TestResult) -> tuple[str, str, str]:
+        return result.data, result.network, result.backbone
+
+    schedules = defaultdict(set)
+    for result in results:
+        schedules[key(result)].add(name_schedule(result.config))
+    return [
+        replace(result, backbone=f'{result.backbone}, {name_schedule(result.config)}')
+        if len(schedules[key(result)]) > 1
+        else result
+        for result in results
+    ]
+
+
+def name_schedule(config: Config) -> str:
+    """Tell the length of training."""
+    loop = config.get('train_cfg') or {}
+    if 'max_iters' in loop:
+        return f'{loop["max_iters"]:,} iterations'
+    return f'{loop["max_epochs"]:,} epochs' if 'max_epochs' in loop else 'unknown schedule'
 
 
 def read_folder(folder: Path) -> Iterator[TestResult]:
