@@ -179,12 +179,19 @@ def read_plan(file: Path) -> Plan:
     """Read a plan from YAML.
 
     Raises:
-        ValueError: a line of the plan names a method or a data set that it does not define.
+        ValueError: a line of the plan names a method or a data set that it does not define, or a
+            data set is tuned on one.
     """
     content = yaml.safe_load(file.read_text())
     lines = content.pop('cells')
     methods = {name: Method(**settings) for name, settings in content.pop('methods').items()}
     plan = Plan(**content, methods=methods, cells=())
+    for name, settings in plan.data.items():
+        if (tuned_on := settings.get('tuned_on', name)) not in plan.data:
+            raise ValueError(
+                f'{file}: {name} is tuned_on {tuned_on}, which is not defined; there are the data '
+                f'{", ".join(plan.data)}'
+            )
     for line in lines:
         unknown = [name for name in line.get('tune', line.get('run', ())) if name not in methods]
         if unknown or line['data'] not in plan.data:

@@ -277,6 +277,11 @@ def test_a_data_set_may_be_trained_on_for_longer_at_rates_tuned_on_another(tmp_p
     assert plan.tuning_of(long) == plan.tuning_of(short)
 
 
+def test_a_data_set_that_is_tuned_on_an_unknown_one_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'long is tuned_on scnes, which is not .*scenes, long'):
+        read_with(tmp_path, 'long', 'tuned_on: scnes')
+
+
 def test_a_data_set_may_follow_the_seed_and_have_a_tuning_seed_of_its_own(tmp_path):
     fold = 'train_dataloader.dataset.fold'
     plan = read_with(tmp_path, 'folds', f'tuning_seed: 0, set_to_seed: [{fold}]')
