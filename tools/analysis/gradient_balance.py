@@ -34,7 +34,6 @@ import mmseg_rmi  # noqa: F401 (registers what configs name)
 from mmseg_rmi import launch
 
 BCE = 'BCE'
-SHARES = ('foremost', 'absent')
 RIDGES = tuple(f'ridge: {ridge}' for ridge in (0.0005, 0.05, 0.5, 5.0, 50.0))
 
 
@@ -114,14 +113,13 @@ def tabulate(pulls: list[dict[str, Pull]], caption: str) -> Table:
     for name, found in vectors.items():
         length = (found.norm(dim=1) / vectors[BCE].norm(dim=1)).median()
         cosine = F.cosine_similarity(found, vectors[BCE]).mean()
-        foremost, absent = (mean(getattr(p[name], share) for p in pulls) for share in SHARES)
         table.add_row(
             name,
             f'{length:.2f}',
             f'{cosine:.2f}',
             f'{agreement(found):.2f}',
-            f'{foremost:.0%}',
-            f'{absent:.1%}',
+            f'{mean(pull[name].foremost for pull in pulls):.0%}',
+            f'{mean(pull[name].absent for pull in pulls):.1%}',
         )
     return table
 
