@@ -24,7 +24,7 @@ DATA = {
     'camvid': 'CamVid',
     'camvid-folds': 'CamVid in folds',
     'voc': 'VOC subset',
-    'voc-36epochs': 'VOC subset, twice the schedule',
+    'voc-twice': 'VOC subset, twice the schedule',
 }
 METHODS = {
     'ce': 'CE',
