@@ -22,6 +22,7 @@ BEGIN, END = '<!-- begin of what study_report.py writes -->', '<!-- end -->'
 BASELINE = 'ce'
 DATA = {
     'camvid': 'CamVid',
+    'camvid-twice': 'CamVid, twice the schedule',
     'camvid-folds': 'CamVid in folds',
     'voc': 'VOC subset',
     'voc-twice': 'VOC subset, twice the schedule',
