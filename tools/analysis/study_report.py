@@ -35,6 +35,7 @@ METHODS = {
     'ce-dice': 'CE + Dice',
     'lovasz': 'Lovasz',
     'ce-rmi': 'CE + region term',
+    'ce-rmi-at-ce': 'CE + region term, rate of CE',
     'ce-rmi-ridge1e-3': 'CE + region term, ridge 1e-3',
     'ce-rmi-weight5': 'CE + region term, weight 5',
     'ce-crf1': 'CE & CRF-1',
