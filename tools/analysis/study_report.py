@@ -61,7 +61,7 @@ VARIANTS = {  # of RMI, which are compared with it
 }
 THIN = ('pole', 'sign symbol', 'fence', 'pedestrian', 'bicyclist')
 SHOWN_BAND = 3  # pixels, in the tables
-HEADLINE = ('rmi', 'ce-crf1')
+HEADLINE = ('rmi', 'ce-rmi-at-ce', 'ce-crf1')
 TRIMAP = 'trimap/mIoU.'
 
 Entry = dict[str, Any]
