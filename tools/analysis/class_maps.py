@@ -34,6 +34,7 @@ from torch.nn import functional as F
 import mmseg_rmi  # noqa: F401 (registers what configs name)
 from mmseg_rmi import launch
 from mmseg_rmi.segmentors.probabilities import (
+    ACTIVATIONS,
     Activation,
     final_head,
     resolve_activation,
@@ -192,6 +193,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('--pixels', type=int, default=1000, help='of each training image')
+    parser.add_argument(
+        '--activation', choices=ACTIVATIONS, help='of the maps, where losses contradict each other'
+    )
     parser.add_argument('--out', type=Path, help='checkpoint to write, with the fit in it')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     args = parser.parse_args()
@@ -212,7 +216,7 @@ def main() -> None:
     head = final_head(model)
     if head.out_channels == 1:
         raise SystemExit('class_maps: a map of one channel has no other class to lose pixels to')
-    activation = resolve_activation(None, model)
+    activation = resolve_activation(args.activation, model)
     training, test = map(Runner.build_dataloader, make_loaders(cfg))
     console = Console(stderr=True)
 
