@@ -88,6 +88,15 @@ class TestMaps:
         assert found.where_absent[B] == pytest.approx(everywhere)
         assert found.where_absent[A].isnan()
 
+    def test_images_that_tell_nothing_of_a_correlation_do_not_lower_it(self):
+        logits, labels = timid_image()
+        filled, void = torch.full_like(labels, B), torch.full_like(labels, VOID)
+        found = maps.measure(
+            [(logits, each) for each in (labels, filled, void)], IDENTITY, 'sigmoid'
+        )
+        assert found.images[B] == 2
+        assert found.correlation[B] == pytest.approx(1)
+
     def test_what_no_image_tells_is_a_dash(self, capsys):
         found = maps.measure([timid_image()], IDENTITY, 'sigmoid')
         maps.Console(width=100).print(maps.tabulate('ABC', found, ''))

@@ -64,7 +64,7 @@ class Maps(NamedTuple):
     images: Tensor  # that show the class
     on_class: Tensor  # mean probability there, each of these images alike
     where_absent: Tensor  # mean probability on images that lack the class
-    correlation: Tensor  # of map and truth within an image, mean
+    correlation: Tensor  # mean over images in which the class is shown and not all there is
     iou: Tensor  # in percent
     fitted_iou: Tensor
 
@@ -131,25 +131,34 @@ def measure(
     """Look at the maps of test images as they are, and as the fit has them."""
     classes = len(fit.scale)
     areas = torch.zeros(2, 4, classes)  # as is and fitted; IoUMetric's four
-    count, absent, height, elsewhere, correlation = torch.zeros(5, classes, dtype=torch.float64)
+    rows: tuple[list[Tensor], ...] = (
+        [],
+        [],
+        [],
+    )  # of each image: probability on the class, where absent, correlation
     for logits, labels in images:
         for place, each in enumerate((logits, fit(logits))):
             found = IoUMetric.intersect_and_union(each.argmax(0), labels, classes, ignored)
             areas[place] += torch.stack(found)
         valid = labels != ignored
+        if not valid.any():
+            continue
         maps = to_probabilities(logits, activation)[:, valid].double()
-        for label, row in enumerate(maps):
-            truth = (labels[valid] == label).double()
-            if not truth.any():
-                absent[label] += 1
-                elsewhere[label] += row.mean() if len(row) else 0
-                continue
-            count[label] += 1
-            height[label] += row[truth.bool()].mean()
-            correlation[label] += torch.corrcoef(torch.stack([row, truth]))[0, 1].nan_to_num()
+        truth = F.one_hot(labels[valid].long(), classes).T.double()
+        shown = truth.sum(dim=1)
+        rows[0].append((maps * truth).sum(dim=1) / shown)
+        rows[1].append(maps.mean(dim=1).where(shown == 0, torch.nan))
+        pairs = torch.stack([maps, truth], dim=1)
+        rows[2].append(torch.stack([torch.corrcoef(pair)[0, 1] for pair in pairs]))
+    on_class, where_absent, correlation = map(torch.stack, rows)
     iou, fitted_iou = (100 * intersect / union for intersect, union, *_ in areas)
     return Maps(
-        count, height / count, elsewhere / absent, correlation / count, iou.double(), fitted_iou
+        images=on_class.isfinite().sum(dim=0),
+        on_class=on_class.nanmean(dim=0),
+        where_absent=where_absent.nanmean(dim=0),
+        correlation=correlation.nanmean(dim=0),
+        iou=iou,
+        fitted_iou=fitted_iou,
     )
 
 
