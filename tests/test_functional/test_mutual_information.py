@@ -160,6 +160,19 @@ def test_information_of_a_linear_image_of_the_truth_is_that_of_the_truth():
     torch.testing.assert_close(same, log_volume(truth, prediction, 1e-9), rtol=1e-7, atol=1e-7)
 
 
+def test_half_the_height_of_a_map_explains_nearly_as_much():
+    """A noisy map of a square, halved, loses less than 5 % with the released constants."""
+    truth = torch.zeros(1, 1, 256, 256)
+    truth[..., 64:160, 80:192] = 1
+    noise = torch.rand(truth.shape, generator=torch.Generator().manual_seed(4))
+    prediction, valid = truth * (0.8 + 0.2 * noise), torch.ones_like(truth, dtype=torch.bool)
+    whole, half, nothing = (
+        negative_lower_bounds(truth, height * prediction, valid, RMISettings()).item()
+        for height in (1, 0.5, 0)
+    )
+    assert 0 < half - whole < 0.05 * (nothing - whole)
+
+
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
 @pytest.mark.parametrize('ridge', [5e-4, 1e-12])
 def test_log_volume_of_an_absent_class_is_exactly_zero(ridge, dtype):
