@@ -11,6 +11,8 @@ from mmseg.structures import SegDataSample
 from tiny_segmentor import segmentor
 from tool_runs import config, load_tool, options
 
+from mmseg_rmi.datasets import CamVidDataset
+
 balance = load_tool('analysis/gradient_balance.py')
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 LOSSES = balance.make_losses(['ridge: 0.5', 'ridge: 0.5, loss_weight: 3'])
@@ -40,10 +42,14 @@ def model():
     return model
 
 
-def pull(model, samples: list[SegDataSample]) -> dict:
+def weigh(model, samples: list[SegDataSample]):
     losses = {name: MODELS.build(loss) for name, loss in LOSSES.items()}
     batch = dict(inputs=make_images(len(samples)), data_samples=samples)
     return balance.measure(model, losses, batch)
+
+
+def pull(model, samples: list[SegDataSample]) -> dict:
+    return weigh(model, samples).pulls
 
 
 def test_gradients_are_those_of_training(model):
@@ -78,9 +84,23 @@ def test_classes_that_an_image_lacks_are_the_business_of_pixel_wise_losses(model
     assert found[REGION].absent == pytest.approx(0, abs=1e-6)
 
 
-def test_a_class_is_lacking_where_no_pixel_has_it():
+def test_pixels_are_counted_by_image_and_class():
     labels = torch.tensor([[[[0, 2], [255, 2]]], [[[255, 255], [255, 255]]]])
-    assert balance.lacking(labels, 3).tolist() == [[False, True, False], [True, True, True]]
+    assert balance.count_pixels(labels, 3).tolist() == [[1, 0, 2], [0, 0, 0]]
+
+
+def test_the_region_term_leaves_the_map_of_a_class_that_no_image_shows(model):
+    samples = make_samples(2)
+    for sample in samples:
+        sample.gt_sem_seg.data[sample.gt_sem_seg.data == 2] = 255
+    found = weigh(model, samples)
+    assert found.pixels.sum() == pytest.approx(1)
+    assert found.pixels[2] == 0
+    for name, each in found.pulls.items():
+        assert each.classes.sum() == pytest.approx(1)
+        assert each.classes[2] == pytest.approx(each.absent, abs=1e-6), name
+    assert found.pulls[balance.BCE].classes[2] > 0.01
+    assert found.pulls[REGION].classes[2] == pytest.approx(0, abs=1e-6)
 
 
 def test_agreement_is_the_mean_cosine_of_pairs():
@@ -109,7 +129,7 @@ def test_a_checkpoint_is_weighed_on_training_images(scenes, tmp_path, monkeypatc
 
     first = rows()
     names = [line.split('│')[1].strip() for line in first]
-    assert names == ['CE', 'BCE', 'region, ridge: 0.5']
+    assert names == ['CE', 'BCE', 'region, ridge: 0.5', *CamVidDataset.METAINFO['classes']]
     assert rows() == first  # the same images, crops and flips
 
 

@@ -4,14 +4,15 @@ On batches of training images, for cross entropy, BCE and the region term with o
 length of the gradient of all weights, as a multiple of BCE's; its cosine with BCE's; the mean
 cosine between the gradients of two batches, which says how much of it is noise; and, of the squares
 of the gradient of the logits, the share of the foremost image of a batch, and the share of the maps
-of classes that an image lacks.
+of classes that an image lacks. A second table has the share of each class's map, beside the share
+of pixels that the class has.
 
     python tools/analysis/gradient_balance.py CONFIG CHECKPOINT
     python tools/analysis/gradient_balance.py CONFIG CHECKPOINT --region 'downsample_factor: 1'
 """
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from statistics import mean
 from typing import Any, NamedTuple
@@ -43,6 +44,14 @@ class Pull(NamedTuple):
     weights: Tensor  # its gradient, all in one vector
     foremost: float  # share of one image in the squares of the gradient of the logits
     absent: float  # share of the maps of classes that the image lacks in them
+    classes: Tensor  # share of the map of each class in them, C
+
+
+class Batch(NamedTuple):
+    """A batch: how each loss pulls there, and what it shows."""
+
+    pulls: dict[str, Pull]
+    pixels: Tensor  # share of each class in the labelled pixels, C
 
 
 def make_losses(regions: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -61,14 +70,12 @@ def make_losses(regions: Iterable[str]) -> dict[str, dict[str, Any]]:
     return losses
 
 
-def measure(
-    model: nn.Module, losses: Mapping[str, nn.Module], batch: Mapping[str, Any]
-) -> dict[str, Pull]:
+def measure(model: nn.Module, losses: Mapping[str, nn.Module], batch: Mapping[str, Any]) -> Batch:
     """The pull of each loss on the network as it is, in one batch."""
     data = model.data_preprocessor(batch, training=True)
     logits = model.decode_head(model.extract_feat(data['inputs']))
     labels = torch.stack([sample.gt_sem_seg.data for sample in data['data_samples']])
-    absent = lacking(labels, num_classes=logits.shape[1])
+    counts = count_pixels(labels, num_classes=logits.shape[1])
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     pulls = {}
     for name, loss in losses.items():
@@ -81,15 +88,16 @@ def measure(
         pulls[name] = Pull(
             weights=torch.cat([gradient.flatten() for gradient in found]),
             foremost=float(squares.sum(dim=1).max() / total),
-            absent=float(squares[absent].sum() / total),
+            absent=float(squares[counts == 0].sum() / total),
+            classes=squares.sum(dim=0) / total,
         )
-    return pulls
+    return Batch(pulls, pixels=counts.sum(dim=0) / counts.sum())
 
 
-def lacking(labels: Tensor, num_classes: int) -> Tensor:
-    """Whether an image (row) has no pixel of a class (column); labels are up to 255."""
+def count_pixels(labels: Tensor, num_classes: int) -> Tensor:
+    """How many pixels of a class (column) an image (row) has; labels are up to 255."""
     counts = torch.stack([label.flatten().bincount(minlength=256) for label in labels])
-    return counts[:, :num_classes] == 0
+    return counts[:, :num_classes]
 
 
 def agreement(vectors: Tensor) -> float:
@@ -99,7 +107,7 @@ def agreement(vectors: Tensor) -> float:
     return float((unit @ unit.T).sum() - count) / (count * (count - 1))
 
 
-def tabulate(pulls: list[dict[str, Pull]], caption: str) -> Table:
+def tabulate_losses(pulls: Sequence[Mapping[str, Pull]], caption: str) -> Table:
     """A row of each loss, over all batches."""
     columns = (
         'length, BCE = 1',
@@ -121,6 +129,19 @@ def tabulate(pulls: list[dict[str, Pull]], caption: str) -> Table:
             f'{mean(pull[name].foremost for pull in pulls):.0%}',
             f'{mean(pull[name].absent for pull in pulls):.1%}',
         )
+    return table
+
+
+def tabulate_classes(batches: Sequence[Batch], names: Iterable[str]) -> Table:
+    """A row of each class: its share of the pixels and, by loss, of the gradient of the logits."""
+    losses = list(batches[0].pulls)
+    shares = [torch.stack([batch.pixels for batch in batches]).mean(dim=0)]
+    for loss in losses:
+        found = [batch.pulls[loss].classes for batch in batches]
+        shares.append(torch.stack(found).mean(dim=0))
+    table = Table(Column('share of', no_wrap=True), 'pixels', *losses)
+    for name, row in zip(names, torch.stack(shares, dim=1).tolist(), strict=True):
+        table.add_row(name, *(f'{share:.1%}' for share in row))
     return table
 
 
@@ -154,9 +175,12 @@ def main() -> None:
     losses = {name: MODELS.build(loss) for name, loss in make_losses(args.region).items()}
     set_random_seed(0)
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
-    batches = islice(Runner.build_dataloader(cfg.train_dataloader, seed=0), args.batches)
-    pulls = [measure(model, losses, b) for b in track(batches, total=args.batches)]
-    Console().print(tabulate(pulls, describe_machine('cpu')))
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    seen = track(islice(loader, args.batches), total=args.batches)
+    batches = [measure(model, losses, batch) for batch in seen]
+    console = Console()
+    console.print(tabulate_losses([batch.pulls for batch in batches], describe_machine('cpu')))
+    console.print(tabulate_classes(batches, loader.dataset.metainfo['classes']))
 
 
 if __name__ == '__main__':
