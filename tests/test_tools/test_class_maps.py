@@ -4,12 +4,14 @@ import sys
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from tiny_segmentor import segmentor
 from tool_runs import config, load_tool, options
+
+from mmseg_rmi import launch
 
 maps = load_tool('analysis/class_maps.py')
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
@@ -120,10 +122,10 @@ def test_a_fit_in_the_last_layer_is_the_fit_of_what_it_predicts():
 def test_a_fitted_checkpoint_scores_as_the_table_says(scenes, tmp_path, monkeypatch, capsys):
     weights, fitted = tmp_path / 'weights.pth', tmp_path / 'fitted.pth'
     changes = options(scenes)
-    cfg = maps.Config.fromfile(config('rmi'))
+    cfg = Config.fromfile(config('rmi'))
     monkeypatch.setattr(sys, 'argv', ['class_maps.py', config('rmi'), str(weights), *changes])
     cfg.merge_from_dict({**maps.parse_args().cfg_options, 'launcher': 'none'})
-    maps.launch.fall_back_to_cpu(cfg)
+    launch.fall_back_to_cpu(cfg)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     torch.nn.init.normal_(model.decode_head.conv_seg.weight, std=0.1)

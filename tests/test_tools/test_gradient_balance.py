@@ -11,6 +11,7 @@ from mmseg.structures import SegDataSample
 from tiny_segmentor import segmentor
 from tool_runs import config, load_tool, options
 
+from mmseg_rmi import launch
 from mmseg_rmi.datasets import CamVidDataset
 
 balance = load_tool('analysis/gradient_balance.py')
@@ -118,7 +119,7 @@ def test_a_checkpoint_is_weighed_on_training_images(scenes, tmp_path, monkeypatc
         balance.main()
     cfg = Config.fromfile(config('rmi'))
     cfg.merge_from_dict({**balance.parse_args().cfg_options, 'launcher': 'none'})
-    balance.launch.fall_back_to_cpu(cfg)
+    launch.fall_back_to_cpu(cfg)
     state = MODELS.build(cfg.model).state_dict()
     torch.save(dict(state_dict=state, meta=dict(dataset_meta={})), weights)
 

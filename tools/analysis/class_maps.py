@@ -21,18 +21,16 @@ from typing import Any, NamedTuple
 import torch
 from benchmark_loss import describe_machine
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, save_checkpoint
-from mmseg.apis import init_model
 from mmseg.evaluation import IoUMetric
 from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained_model import open_trained
 
 import mmseg_rmi  # noqa: F401 (registers what configs name)
-from mmseg_rmi import launch
 from mmseg_rmi.segmentors.probabilities import (
     ACTIVATIONS,
     Activation,
@@ -216,12 +214,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print the table."""
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
-    cfg.launcher = 'none'
-    init_default_scope('mmseg')
-    launch.fall_back_to_cpu(cfg)
-    model = init_model(cfg, args.checkpoint, device='cpu')
+    cfg, model = open_trained(args.config, args.checkpoint, args.cfg_options)
     head = final_head(model)
     if head.out_channels == 1:
         raise SystemExit('class_maps: a map of one channel has no other class to lose pixels to')

@@ -20,19 +20,17 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from benchmark_loss import describe_machine
-from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
+from mmengine.config import DictAction
 from mmengine.runner import Runner, set_random_seed
-from mmseg.apis import init_model
 from mmseg.registry import MODELS
 from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained_model import open_trained
 
 import mmseg_rmi  # noqa: F401 (registers what configs name)
-from mmseg_rmi import launch
 
 BCE = 'BCE'
 RIDGES = tuple(f'ridge: {ridge}' for ridge in (0.0005, 0.05, 0.5, 5.0, 50.0))
@@ -166,12 +164,8 @@ def main() -> None:
     args = parse_args()
     if args.batches < 2:
         raise SystemExit(f'--batches must be at least 2, to compare them, not {args.batches}')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
-    cfg.launcher = 'none'
-    init_default_scope('mmseg')
-    launch.fall_back_to_cpu(cfg)
-    model = init_model(cfg, args.checkpoint, device='cpu')  # to test: no batch changes it
+    # In test mode: no batch changes it.
+    cfg, model = open_trained(args.config, args.checkpoint, args.cfg_options)
     losses = {name: MODELS.build(loss) for name, loss in make_losses(args.region).items()}
     set_random_seed(0)
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)

@@ -1,0 +1,30 @@
+"""A trained network to look into, on the CPU."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.apis import init_model
+from torch import nn
+
+from mmseg_rmi import compat, launch
+
+
+def open_trained(
+    config: str, checkpoint: str, options: Mapping[str, Any]
+) -> tuple[Config, nn.Module]:
+    """Read a config and build its network, in test mode, with a checkpoint's weights.
+
+    Args:
+        config: path of the config.
+        checkpoint: path of the weights. It is unpickled as ``tools/test.py`` does.
+        options: settings that override the config.
+    """
+    compat.load_checkpoints_safely()
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(options)
+    cfg.launcher = 'none'
+    init_default_scope('mmseg')
+    launch.fall_back_to_cpu(cfg)
+    return cfg, init_model(cfg, checkpoint, device='cpu')
