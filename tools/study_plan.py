@@ -20,7 +20,8 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What a trained network depends on, less what says where files lie and how they are read.
+# What a trained network depends on, less what says where files lie and how they are read, and when
+# it is validated.
 TRAINING = (
     'model',
     'train_dataloader',
@@ -30,7 +31,14 @@ TRAINING = (
     'randomness',
     'custom_hooks',
 )
-ELSEWHERE = ('data_root', 'checkpoint', 'num_workers', 'persistent_workers', 'val_interval')
+ELSEWHERE = (
+    'data_root',
+    'checkpoint',
+    'num_workers',
+    'persistent_workers',
+    'val_interval',
+    'val_begin',
+)
 
 Result = dict[str, Any]
 Options = dict[str, Any]
@@ -167,7 +175,7 @@ class Plan:
             'randomness.seed': cell.seed,
             'optim_wrapper.optimizer.lr': config.optim_wrapper.optimizer.lr * factor,
             'train_cfg.max_iters': iterations,
-            'train_cfg.val_interval': iterations,
+            'train_cfg.val_begin': iterations + 1,  # never: the test follows
             f'param_scheduler.{len(config.param_scheduler) - 1}.end': iterations,
             **self.data[cell.data].get('options', {}),
             **dict.fromkeys(self.data[cell.data].get('set_to_seed', ()), cell.seed),

@@ -78,14 +78,14 @@ def test_cells_that_tune_have_half_the_schedule_and_a_seed_of_their_own(plan):
         'randomness.seed': 7,
         'optim_wrapper.optimizer.lr': pytest.approx(1e-2),
         'train_cfg.max_iters': 20,
-        'train_cfg.val_interval': 20,
+        'train_cfg.val_begin': 21,
         'param_scheduler.1.end': 20,
     }
     assert plan.options(reported, 0.5) == {
         'randomness.seed': 1,
         'optim_wrapper.optimizer.lr': pytest.approx(2.5e-3),
         'train_cfg.max_iters': 40,
-        'train_cfg.val_interval': 40,
+        'train_cfg.val_begin': 41,
         'param_scheduler.1.end': 40,
         'model.decode_head.loss_decode.downsample_factor': 2,
     }
@@ -160,6 +160,7 @@ def test_the_fingerprint_forgets_places_alone(plan):
     assert len(here) == 12
     assert fingerprint(train_dataloader__dataset__data_root='/elsewhere') == here
     assert fingerprint(train_dataloader__num_workers=0) == here
+    assert fingerprint(train_cfg__val_begin=1, train_cfg__val_interval=9) == here
     assert fingerprint(randomness__seed=8) != here
     assert fingerprint(train_dataloader__batch_size=2) != here
     assert fingerprint(model__decode_head__channels=32) != here
@@ -272,8 +273,11 @@ def test_a_data_set_may_be_trained_on_for_longer_at_rates_tuned_on_another(tmp_p
     short, long = (plan.cell(f'{data}/ce/seed1') for data in ('scenes', 'long'))
     assert (plan.iterations_of(short), plan.iterations_of(long)) == (40, 80)
     changed = dict(plan.options(long, 2).items() - plan.options(short, 2).items())
-    assert len(changed) == 3  # the end of training, of its schedule, and the one validation
-    assert set(changed.values()) == {80}
+    assert changed == {
+        'train_cfg.max_iters': 80,
+        'train_cfg.val_begin': 81,
+        'param_scheduler.1.end': 80,
+    }
     assert plan.tuning_of(long) == plan.tuning_of(short)
 
 
