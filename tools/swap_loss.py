@@ -2,6 +2,7 @@
 
     python tools/swap_loss.py mmseg::pspnet/pspnet_r50-d8_4xb4-20k_voc12aug-512x512.py
     python tools/swap_loss.py my_config.py -o my_config_rmi.py --auxiliary
+    python tools/swap_loss.py my_config.py --beside
 
 Says of each head what it does with it, and why.
 """
@@ -24,6 +25,8 @@ from rich.console import Console
 from mmseg_rmi.decode_heads import streamed_heads
 
 PIXEL_LOSS = 'SigmoidCrossEntropyLoss'
+DEFAULT_LOSS = ConfigDict(type='CrossEntropyLoss')  # of a decode head that names none
+REGION_WEIGHT = 0.5  # of the region term beside a pixel-wise loss of weight 1, as within RMI
 REFUSED = {
     'PointHead': 'PointRend trains it on single points, which form no regions',
     'MaskFormerHead': 'it classifies whole masks that are matched to the truth, and no pixels',
@@ -58,9 +61,15 @@ class Inherited:
 
 @dataclass
 class Swap:
-    """The settings to change, and one line for each decision: about what, what, and why."""
+    """The settings to change, and one line for each decision: about what, what, and why.
+
+    Args:
+        auxiliary: whether auxiliary heads are changed as well.
+        beside: whether heads keep their losses, with the region term alone beside them.
+    """
 
     auxiliary: bool = False
+    beside: bool = False
     decisions: list[tuple[str, str, str]] = field(default_factory=list)
     losses_hide_activation: bool = False
 
@@ -104,7 +113,9 @@ class Swap:
             return {'kernel_generate_head': inner}
         self.check_class(kind, where)
         changes: dict[str, Any] = {}
-        if kind in ROLES:
+        if self.beside:
+            changes['loss_decode'] = self.losses_beside(head, kind, where)
+        elif kind in ROLES:
             self.losses_hide_activation = True
             changes['loss_decode'] = self.losses_by_role(head, kind, where)
         else:
@@ -138,16 +149,40 @@ class Swap:
 
     def loss(self, head: ConfigDict, where: str) -> dict[str, Any]:
         """Put one RMI loss in the place of all that a head has."""
-        old = head.get('loss_decode', ConfigDict(type='CrossEntropyLoss'))
-        losses = list(old) if isinstance(old, (list, tuple)) else [old]
-        names = ' + '.join(each.type for each in losses)
-        if any(each.type == 'RMILoss' for each in losses):
-            raise NotApplicable(f'{where} is trained with {names} already')
+        losses, names = self.present_losses(head, where)
         why = 'RMI holds a pixel-wise and a region term itself'
         self.note(where, f'{names} -> RMILoss', why)
         self.note_class_weights(losses, where)
         new = {'type': 'RMILoss', **self.weight(losses[0], where)}
         return {'_delete_': True, **new} if 'loss_decode' in head else new
+
+    def losses_beside(self, head: ConfigDict, kind: str, where: str) -> list[Any]:
+        """Keep the losses that a head has, and put the region term of RMI beside them."""
+        if kind in ROLES:
+            raise NotApplicable(
+                f'{where}: {kind} looks its losses up by number, one more has no place; leave out '
+                '--beside'
+            )
+        losses, names = self.present_losses(head, where)
+        weight = REGION_WEIGHT * losses[0].get('loss_weight', 1.0)
+        self.note(where, f'{names} + RMILoss', 'of which the region term alone is taken')
+        here = f'_base_.model.{where}.loss_decode'
+        if 'loss_decode' not in head:
+            kept = [dict(DEFAULT_LOSS)]
+        elif isinstance(head.loss_decode, (list, tuple)):
+            kept = [Inherited(f'{here}[{number}]') for number in range(len(losses))]
+        else:
+            kept = [Inherited(here)]
+        return [*kept, {'type': 'RMILoss', 'loss_lambda': 0.0, 'loss_weight': weight}]
+
+    def present_losses(self, head: ConfigDict, where: str) -> tuple[list[ConfigDict], str]:
+        """The losses that a head is trained with, and their names."""
+        old = head.get('loss_decode', DEFAULT_LOSS)
+        losses = list(old) if isinstance(old, (list, tuple)) else [old]
+        names = ' + '.join(each.type for each in losses)
+        if any(each.type == 'RMILoss' for each in losses):
+            raise NotApplicable(f'{where} is trained with {names} already')
+        return losses, names
 
     def losses_by_role(self, head: ConfigDict, kind: str, where: str) -> list[Any]:
         """Replace the losses of a head that looks them up by number."""
@@ -250,17 +285,22 @@ def read(config: str) -> ConfigDict:
         return Config.fromfile(child, import_custom_modules=False)._cfg_dict
 
 
-def name_child(config: str) -> Path:
+def name_child(config: str, beside: bool = False) -> Path:
     """Where the child goes: beside its base, or here if that is MMSegmentation's.
 
     ``_4xb4-20k_`` becomes ``_4xb4-rmi-20k_``, as config names say their settings; other names end
-    in ``_rmi``.
+    in ``_rmi``. The region term beside other losses is ``ce-rmi``.
     """
     path = Path(config.split('/')[-1]) if '::' in config else Path(config)
-    with_loss = re.sub(
-        r'(_\d+xb\d+)-(?:ce-(?:[\d.]+-dice-[\d.]+-)?)?', r'\1-rmi-', path.stem, count=1
-    )
-    return path.with_stem(path.stem + '_rmi' if with_loss == path.stem else with_loss)
+
+    def add_loss(found: re.Match) -> str:
+        kept = (found[2] or 'ce-') if beside else ''
+        return f'{found[1]}-{kept}rmi-'
+
+    losses = r'(_\d+xb\d+)-(ce-(?:[\d.]+-dice-[\d.]+-)?)?'
+    with_loss = re.sub(losses, add_loss, path.stem, count=1)
+    ending = '_ce-rmi' if beside else '_rmi'
+    return path.with_stem(path.stem + ending if with_loss == path.stem else with_loss)
 
 
 def write_child(config: str, settings: ConfigDict, changes: dict[str, Any], out: Path) -> str:
@@ -292,7 +332,9 @@ def losses_of(settings: Any) -> Iterator[ConfigDict]:
                 yield from losses_of(value)
 
 
-def swap_loss(config: str, out: Path, auxiliary: bool = False) -> list[tuple[str, str, str]]:
+def swap_loss(
+    config: str, out: Path, auxiliary: bool = False, beside: bool = False
+) -> list[tuple[str, str, str]]:
     """Write the child config to ``out``, read it back, and return the decisions.
 
     Raises:
@@ -302,10 +344,12 @@ def swap_loss(config: str, out: Path, auxiliary: bool = False) -> list[tuple[str
     if out.exists():
         raise FileExistsError(f'{out} exists: name another file with -o')
     settings = read(config)
-    swap = Swap(auxiliary)
+    swap = Swap(auxiliary, beside)
     if 'model' not in settings:
         raise NotApplicable(f'{config} has no model')
-    changes = {'model': swap.model(settings.model), 'tta_model': swap.fusion(settings)}
+    changes = {'model': swap.model(settings.model)}
+    if not beside:  # the losses that are kept say what is averaged
+        changes['tta_model'] = swap.fusion(settings)
     changes = {name: value for name, value in changes.items() if value}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(write_child(config, settings, changes, out))
@@ -321,16 +365,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auxiliary', action='store_true', help='give auxiliary heads RMI as well, at their weight'
     )
+    parser.add_argument(
+        '--beside', action='store_true', help='keep the losses, with the region term beside them'
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    out = args.out or name_child(args.config)
+    out = args.out or name_child(args.config, args.beside)
     console = Console()
     init_default_scope('mmseg')
     try:
-        decisions = swap_loss(args.config, out, args.auxiliary)
+        decisions = swap_loss(args.config, out, args.auxiliary, args.beside)
     except (NotApplicable, OSError) as error:
         raise SystemExit(f'{args.config} is left as it is: {error}') from error
     for where, what, why in decisions:

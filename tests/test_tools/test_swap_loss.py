@@ -277,6 +277,58 @@ def test_losses_looked_up_by_number_keep_their_number(tmp_path):
     assert kinds == ['CrossEntropyLoss', 'RMILoss', 'BoundaryLoss', 'SigmoidCrossEntropyLoss']
 
 
+# The region term beside the losses that are there
+
+
+@pytest.mark.parametrize('family', ['pspnet', 'unet', 'ocrnet', 'knet', 'stdc', 'cgnet'])
+def test_losses_stay_and_the_region_term_comes_beside_them(family, tmp_path):
+    cfg, _ = swap(shipped(family), tmp_path, beside=True)
+    base = Config.fromfile(shipped(family))
+    ours, theirs = (main_head(each) for each in (cfg, base))
+    *kept, region = ours.loss_decode
+    losses = theirs.loss_decode
+    assert kept == (losses if isinstance(losses, list) else [losses])
+    assert region == dict(type='RMILoss', loss_lambda=0.0, loss_weight=0.5)
+    assert ours.type == theirs.type
+    assert cfg.get('tta_model') == base.get('tta_model')
+    assert len(regional_losses(build(cfg))) == 1
+
+
+def main_head(cfg: Config) -> ConfigDict:
+    heads = cfg.model.decode_head
+    head = heads[-1] if isinstance(heads, list) else heads
+    return head.get('kernel_generate_head', head)
+
+
+def test_the_region_term_beside_trains_with_half_the_weight_of_what_is_there(tmp_path):
+    head = f"{HEAD}, loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4)"
+    cfg, _ = swap(user_config(tmp_path, f'decode_head=dict({head})'), tmp_path, beside=True)
+    assert cfg.model.decode_head.loss_decode == [
+        dict(type='CrossEntropyLoss', loss_weight=0.4),
+        dict(type='RMILoss', loss_lambda=0.0, loss_weight=0.2),
+    ]
+
+
+def test_the_region_term_beside_is_logged_apart_and_trained(tmp_path):
+    cfg, _ = swap(shipped('pspnet'), tmp_path, beside=True)
+    losses = train_one_step(build(cfg))
+    parts = losses['decode.loss_ce'], losses['decode.loss_rmi'], losses['aux.loss_ce']
+    assert all(part > 0 for part in parts)
+    assert losses['loss'] == pytest.approx(sum(parts))
+
+
+def test_a_loss_that_is_the_heads_default_is_written_down_beside_the_region_term(tmp_path):
+    cfg, _ = swap(user_config(tmp_path, f'decode_head=dict({HEAD})'), tmp_path, beside=True)
+    first, region = cfg.model.decode_head.loss_decode
+    assert (first.type, region.type) == ('CrossEntropyLoss', 'RMILoss')
+
+
+@pytest.mark.parametrize('family', ['ddrnet', 'pidnet'])
+def test_losses_looked_up_by_number_have_no_room_beside_them(family, tmp_path):
+    with pytest.raises(swap_loss.NotApplicable, match=r'up by number, .* leave out --beside'):
+        swap(shipped(family), tmp_path, beside=True)
+
+
 # Configs of users
 
 
@@ -344,6 +396,19 @@ def test_an_existing_file_is_left_alone(tmp_path):
 )
 def test_the_childs_name_says_its_loss(base, child):
     assert swap_loss.name_child(base) == Path(child)
+
+
+@pytest.mark.parametrize(
+    ('base', 'child'),
+    [
+        ('a/psp_r50_4xb2-40k_x.py', 'a/psp_r50_4xb2-ce-rmi-40k_x.py'),
+        ('a/psp_r50_4xb2-ce-40k_x.py', 'a/psp_r50_4xb2-ce-rmi-40k_x.py'),
+        ('mmseg::unet/u_4xb4-ce-1.0-dice-3.0-40k_y.py', 'u_4xb4-ce-1.0-dice-3.0-rmi-40k_y.py'),
+        ('mine.py', 'mine_ce-rmi.py'),
+    ],
+)
+def test_the_childs_name_says_what_stays_beside_the_region_term(base, child):
+    assert swap_loss.name_child(base, beside=True) == Path(child)
 
 
 def test_the_command_writes_a_short_child_of_a_shipped_config_and_says_why(tmp_path):
