@@ -1,5 +1,6 @@
 """The speed of a step, on a network of a few weights."""
 
+import mmcv.transforms
 import pytest
 import torch
 from mmengine.config import Config
@@ -34,6 +35,29 @@ def test_step_trains(cfg, monkeypatch, channels_last, bfloat16):
     before = [parameter.clone() for parameter in built[0].parameters()]
     step()
     assert not all(map(torch.equal, before, built[0].parameters()))
+
+
+def test_a_batch_is_read_and_then_augmented(cfg, scenes, monkeypatch):
+    seen = []
+
+    def remember(transform):
+        def call(self, results):
+            seen.append((type(self).__name__, results['img_path']))
+            return transform(self, results)
+
+        return call
+
+    loader = cfg.train_dataloader
+    loader.dataset.data_root = str(scenes)
+    for kind in (mmcv.transforms.LoadImageFromFile, mmcv.transforms.RandomFlip):
+        monkeypatch.setattr(kind, 'transform', remember(kind.transform))
+    read, rest = benchmark.time_loading(cfg, 3)
+    assert len(read) == len(rest) == 3
+    assert min(read + rest) > 0
+    batches = 3 + benchmark.WARM_UP
+    each = ['LoadImageFromFile'] * loader.batch_size + ['RandomFlip'] * loader.batch_size
+    assert [name for name, _ in seen] == each * batches
+    assert len({path for _, path in seen}) == 12  # all scenes, in turn
 
 
 def test_steps_that_warm_up_are_not_counted(monkeypatch):

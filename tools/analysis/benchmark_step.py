@@ -2,7 +2,8 @@
 
 Times forward, backward and step of the optimizer on one synthetic batch of the config's size, in
 the ways that may be faster on a CPU, one after the other. With ``taskset -c 0`` before the command
-it shows a run that has one core to itself.
+it shows a run that has one core to itself. With ``--data-root`` it also times what comes before the
+step: reading and augmenting a batch of the training images there.
 """
 
 import argparse
@@ -13,12 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
-from mmseg.registry import MODELS
+from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
 from rich.console import Console
 from rich.table import Table
@@ -62,12 +64,34 @@ def time_step(step: Callable[[], None], iterations: int) -> list[float]:
     return seconds[WARM_UP:]
 
 
+def time_loading(cfg: Config, batches: int) -> tuple[list[float], list[float]]:
+    """Seconds that this thread takes for each batch: to read and decode it, and for the rest."""
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    transforms = dataset.pipeline.transforms
+    reading = sum(type(each).__name__.startswith('Load') for each in transforms)
+    stages = Compose(transforms[:reading]), Compose(transforms[reading:])
+    seconds: tuple[list[float], list[float]] = ([], [])
+    numbers = itertools.cycle(range(len(dataset)))
+    for batch in range(WARM_UP + batches):
+        items = [
+            dataset.get_data_info(number)
+            for number in itertools.islice(numbers, cfg.train_dataloader.batch_size)
+        ]
+        for stage, spent in zip(stages, seconds, strict=True):
+            start = time.perf_counter()
+            items = [stage(item) for item in items]
+            if batch >= WARM_UP:
+                spent.append(time.perf_counter() - start)
+    return seconds
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Measure how fast a config trains on a CPU')
     parser.add_argument('config')
     parser.add_argument('--threads', type=int, nargs='+', default=[torch.get_num_threads()])
     parser.add_argument('--iterations', type=int, default=8, help='timed, of each way')
+    parser.add_argument('--data-root', help='times loading from there as well')
     return parser.parse_args()
 
 
@@ -93,7 +117,15 @@ def main() -> None:
             f'{statistics.median(seconds):.3f}',
             f'{min(seconds):.3f}',
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if args.data_root:
+        cfg.train_dataloader.dataset.data_root = args.data_root
+        medians = map(statistics.median, time_loading(cfg, args.iterations))
+        table = Table('a batch, on one core', 'median s')
+        for stage, seconds in zip(('read and decode', 'augment and pack'), medians, strict=True):
+            table.add_row(stage, f'{seconds:.3f}')
+        console.print(table)
 
 
 if __name__ == '__main__':
