@@ -31,6 +31,9 @@ RESNET = dict(
     norm_cfg=BATCH_NORM,
 )
 CLASSES = 3
+# Pixels in % that a fitted network finds at least. The largest class of the batch has 43; 24 steps
+# reach 80 to 97 from various weights, and do not reach the same on every machine.
+FITTED = 60
 
 
 def segmentor(head: str, loss: str, backbone: dict, widths: tuple[int, int]) -> nn.Module:
@@ -88,10 +91,10 @@ def test_training_moves_every_parameter_and_fits_the_batch(head, loss):
     torch.manual_seed(0)
     model = segmentor(head, loss, RESNET, widths=(8, 64))
     before = copy.deepcopy(dict(model.named_parameters()))
-    accuracies = accuracies_of_training(model, batch(), steps=16)
+    accuracies = accuracies_of_training(model, batch(), steps=24)
     still = [name for name, value in model.named_parameters() if torch.equal(value, before[name])]
     assert still == []
-    assert accuracies[-1] > 75  # no class has half of the pixels
+    assert accuracies[-1] > FITTED
 
 
 @pytest.mark.parametrize('head', ['DeepLabV3Head', 'DeepLabV3PlusHead'])
@@ -104,7 +107,7 @@ def test_a_backbone_of_mmpretrain_trains(head):
     torch.manual_seed(0)
     backbone = dict(type='mmpretrain.MobileNetV2', widen_factor=0.1, out_indices=(1, 6))
     model = segmentor(head, 'RMILoss', backbone, widths=(8, 32))
-    assert accuracies_of_training(model, batch(), steps=16)[-1] > 75
+    assert accuracies_of_training(model, batch(), steps=24)[-1] > FITTED
 
 
 def test_prediction_has_the_size_of_the_image():
@@ -142,5 +145,5 @@ def test_the_camvid_config_trains_on_real_images(data_root):
     model.init_weights()
     dataset = DATASETS.build(config.train_dataloader.dataset)
     data = pseudo_collate([dataset[0], dataset[200]])
-    accuracies = accuracies_of_training(model, data, steps=14)
+    accuracies = accuracies_of_training(model, data, steps=32)
     assert accuracies[-1] > 45
