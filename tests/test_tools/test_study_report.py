@@ -201,8 +201,27 @@ def test_choices_are_compared_with_rmi_at_the_same_rate(entries, tmp_path):
 
 def test_a_repeated_seed_stands_beside_the_first_and_changes_no_mean(entries):
     lines = report.tabulate_repeats(entries)
-    assert row(lines, 'camvid/rmi/seed0')[1:] == ['54.0', '54.2', '1 and 2']
+    found = row(lines, 'camvid/rmi/seed0')
+    assert found[1:3] == ['54.00, 54.20', '27.00, 27.10']
+    assert found[-1] == '1 and 2'
+    assert not any('above' in line for line in lines)
     assert report.Reported(entries, 'camvid').runs['rmi'][0]['metrics']['mIoU'] == 54.0
+
+
+def test_a_gain_is_shown_again_once_both_losses_are_repeated(entries):
+    lines = report.tabulate_repeats([*entries, entry('ce', 0, 51.0, factor=2.0, repeat=1)])
+    assert row(lines, 'camvid/ce/seed0')[1] == '50.00, 51.00'
+    assert row(lines, 'RMI above CE')[1] == '+4.00, +3.20'
+    diverged = entry('ce', 0, None, factor=2.0, repeat=1)
+    lines = report.tabulate_repeats([*entries, diverged])
+    assert row(lines, 'RMI above CE')[1] == '+4.00, -'
+
+
+def test_repeats_of_both_losses_are_pairs_beside_the_seeds(entries):
+    """Gains are 4, 3, 5 and 4: mean 4, half-width 3.1824 * sqrt(2 / 3) / sqrt(4) = 1.299."""
+    assert report.tabulate_all_pairs(entries) == []
+    lines = report.tabulate_all_pairs([*entries, entry('ce', 0, 50.2, factor=2.0, repeat=1)])
+    assert row(lines, 'CamVid, RMI above CE')[1:3] == ['4', '**+4.00 ± 1.30**']
 
 
 def test_the_latest_run_of_a_cell_counts(entries):

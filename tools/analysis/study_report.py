@@ -271,10 +271,9 @@ def tabulate_choices(runs: Mapping[str, Mapping[float, Entry]], data: str) -> li
             values = [measure(entry) for measure in shown.values()]
             levels = ['diverged' if value is None else f'{value:.2f}' for value in values]
             ours, theirs = MEASURES['mIoU'](entry), MEASURES['mIoU'](released)
-            is_pair = method != 'rmi' and ours is not None and theirs is not None
-            gain = f'{ours - theirs:+.2f}' if is_pair else '-'
+            gain = None if method == 'rmi' else _gain(ours, theirs)
             name = 'RMI as released' if method == 'rmi' else label(method)
-            rows.append([name, f'x {factor:g}', *levels, gain])
+            rows.append([name, f'x {factor:g}', *levels, _cell(gain, '+')])
     return make_table(['', 'learning rate', *shown, 'mIoU above RMI'], rows) if rows else []
 
 
@@ -299,18 +298,65 @@ def _tuning_cell(found: Mapping[float, float | None], factor: float, best: float
 
 
 def tabulate_repeats(entries: Sequence[Entry]) -> list[str]:
-    """Runs with the same seed and settings as another, beside it."""
+    """Runs with the same seed and settings as another, beside it, and their gains as well."""
     first = {(e['cell'], e['config_hash']): e for e in entries if not e['repeat']}
-    rows = []
+    repeats: dict[tuple[str, int, int], dict[str, tuple[Entry, Entry]]] = defaultdict(dict)
     for entry in entries:
         original = first.get((entry['cell'].split('-repeat')[0], entry['config_hash']))
         if entry['repeat'] and original is not None:
-            scores = [e['metrics'].get('mIoU') for e in (original, entry)]
-            threads = [str(e['threads']) for e in (original, entry)]
-            rows.append(
-                [original['cell'], *(f'{score}' for score in scores), ' and '.join(threads)]
-            )
-    return make_table(['cell', 'mIoU', 'mIoU again', 'threads'], rows) if rows else []
+            key = (entry['data'], entry['seed'], entry['repeat'])
+            repeats[key][entry['method']] = (original, entry)
+    rows = []
+    for pairs in repeats.values():
+        scores = {
+            method: [[measure(entry) for entry in pair] for measure in MEASURES.values()]
+            for method, pair in pairs.items()
+        }
+        for method, pair in pairs.items():
+            threads = ' and '.join(str(entry['threads']) for entry in pair)
+            cells = [_first_and_again(*values) for values in scores[method]]
+            rows.append([pair[0]['cell'], *cells, threads])
+        for method in scores if BASELINE in scores else ():
+            if method != BASELINE:
+                both = zip(scores[method], scores[BASELINE], strict=True)
+                cells = [_first_and_again(*map(_gain, *values), '+') for values in both]
+                rows.append([f'{label(method)} above {label(BASELINE)}', *cells, '-'])
+    return make_table(['first, and again', *MEASURES, 'threads'], rows) if rows else []
+
+
+def tabulate_all_pairs(entries: Sequence[Entry]) -> list[str]:
+    """Gains over cross entropy with every repeat of both as a pair of its own."""
+    rounds = sorted({entry['repeat'] for entry in entries})
+    rows = []
+    for data, title in DATA.items():
+        parts = [
+            Reported([{**e, 'repeat': 0} for e in entries if e['repeat'] == part], data)
+            for part in rounds
+        ]
+        for method in dict.fromkeys(method for part in parts[1:] for method in part.methods()):
+            gains = [
+                [gain for part in parts for gain in part.gains(method, measure).values()]
+                for measure in MEASURES.values()
+            ]
+            if method != BASELINE and any(
+                part.gains(method, MEASURES['mIoU']) for part in parts[1:]
+            ):
+                cells = [estimate(dict(enumerate(found)), '+') for found in gains]
+                name = f'{title}, {label(method)} above {label(BASELINE)}'
+                rows.append([name, str(len(gains[0])), *cells])
+    return make_table(['', 'pairs', *MEASURES], rows) if rows else []
+
+
+def _gain(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours - theirs
+
+
+def _first_and_again(first: float | None, again: float | None, sign: str = '') -> str:
+    return f'{_cell(first, sign)}, {_cell(again, sign)}'
+
+
+def _cell(value: float | None, sign: str = '') -> str:
+    return '-' if value is None else f'{value:{sign}.2f}'
 
 
 def tabulate_headline(entries: Sequence[Entry]) -> list[str]:
@@ -475,6 +521,9 @@ def write_report(entries: Sequence[Entry], folder: Path) -> list[str]:
     repeats = tabulate_repeats(entries)
     if repeats:
         lines += ['### The same seed again', '', *repeats, '']
+    pairs = tabulate_all_pairs(entries)
+    if pairs:
+        lines += ['Gains over seeds and repeats, a repeat as a pair of its own:', '', *pairs, '']
     machines = {f'{entry["machine"]}, {entry["threads"]} thread(s) a run' for entry in entries}
     versions = {', '.join(f'{k} {v}' for k, v in entry['versions'].items()) for entry in entries}
     return [*lines, f'Machines: {"; ".join(sorted(machines))}. {"; ".join(sorted(versions))}.']
