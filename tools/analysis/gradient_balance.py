@@ -137,7 +137,8 @@ def tabulate_classes(batches: Sequence[Batch], names: Iterable[str]) -> Table:
     for loss in losses:
         found = [batch.pulls[loss].classes for batch in batches]
         shares.append(torch.stack(found).mean(dim=0))
-    table = Table(Column('share of', no_wrap=True), 'pixels', *losses)
+    columns = (Column(name, overflow='fold') for name in ('pixels', *losses))
+    table = Table(Column('share of', no_wrap=True), *columns)
     for name, row in zip(names, torch.stack(shares, dim=1).tolist(), strict=True):
         table.add_row(name, *(f'{share:.1%}' for share in row))
     return table
