@@ -220,9 +220,19 @@ def describe_machine() -> str:
     """Name of the processor and the number of its cores."""
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
-        found = re.search(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text())
-        name = found[1] if found else name
+        name = describe_processor(Path('/proc/cpuinfo').read_text()) or name
     return f'{name}, {os.cpu_count()} cores'
+
+
+def describe_processor(cpuinfo: str) -> str:
+    """Name of the first processor that Linux lists, with the numbers that tell its generation.
+
+    Another generation rounds in another way, and the same seed does not lead to the same network.
+    """
+    fields = ('model name', 'cpu family', 'model')
+    found = [re.search(rf'^{field}\s*: (.*)', cpuinfo, re.MULTILINE) for field in fields]
+    name, family, model = ['' if match is None else match[1] for match in found]
+    return f'{name}, family {family}, model {model}' if family and model else name
 
 
 def find_versions() -> dict[str, str]:

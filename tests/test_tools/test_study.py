@@ -9,7 +9,7 @@ import time
 import pytest
 from rich.console import Console
 from study_tools import PLAN, Place, study
-from tool_runs import TOOLS, config, run, start
+from tool_runs import TOOLS, config, load_tool, run, start
 
 TESTS = TOOLS.parent / 'tests'
 
@@ -56,6 +56,15 @@ def test_a_line_tells_all_about_its_cell(place):
     assert line['config_hash'] == place.lines()['scenes/ce/seed0']['config_hash']
     assert {'torch', 'mmseg', 'mmengine', 'python'} <= set(line['versions'])
     assert 'cores' in line['machine']
+
+
+def test_processors_of_one_name_are_told_apart():
+    describe = load_tool('study_runner.py').describe_processor
+    listed = 'processor\t: 0\ncpu family\t: {}\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n'
+    assert describe(listed.format(25) * 2) == 'AMD EPYC, family 25, model 17'
+    assert describe(listed.format(26)) == 'AMD EPYC, family 26, model 17'
+    assert describe('processor\t: 0\nBogoMIPS\t: 50.00\n') == ''
+    assert describe('model name\t: ARMv7 Processor\n') == 'ARMv7 Processor'
 
 
 def test_what_is_finished_is_not_run_again(place):
