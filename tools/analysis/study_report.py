@@ -387,15 +387,16 @@ def draw_seeds(reported: Reported, file: Path) -> None:
     figure, axes = plt.subplots(figsize=(1.6 + 0.9 * len(methods), 3.6), layout='constrained')
     values = [reported.values(method, metric('mIoU')) for method in methods]
     for seed in sorted({seed for found in values for seed in found}):
-        heights = [found.get(seed, np.nan) for found in values]
-        axes.plot(heights, 'o-', color='#999999', markersize=4, linewidth=0.8, zorder=1)
+        places = [place for place, found in enumerate(values) if seed in found]
+        heights = [values[place][seed] for place in places]
+        axes.plot(places, heights, 'o-', color='#999999', markersize=4, linewidth=0.8, zorder=1)
     for place, found in enumerate(values):
         ends = [place - 0.2, place + 0.2]
-        axes.plot(ends, [np.mean(list(found.values()))] * 2, color=COLOURS[1], linewidth=2.5)
-    axes.set_xticks(range(len(methods)), map(label, methods), rotation=30 * (len(methods) > 4))
+        axes.plot(ends, [np.mean(list(found.values()))] * 2, '-', color=COLOURS[1], linewidth=2.5)
+    axes.set_xticks(range(len(methods)), map(label, methods), rotation=30, ha='right')
     axes.set_xlim(-0.5, len(methods) - 0.5)
     axes.set_ylabel('mIoU in %')
-    axes.set_title(f'{DATA[reported.data]}: every run (a line is a seed) and means')
+    axes.set_title(f'{DATA[reported.data]}:\nevery run (a line is a seed) and means')
     save(figure, file)
 
 
