@@ -224,6 +224,12 @@ def test_repeats_of_both_losses_are_pairs_beside_the_seeds(entries):
     assert row(lines, 'CamVid, RMI above CE')[1:3] == ['4', '**+4.00 ± 1.30**']
 
 
+def test_a_repeat_of_other_settings_is_no_pair(entries):
+    other = entry('ce', 0, 50.2, factor=2.0, repeat=1, config_hash='older')
+    assert report.tabulate_all_pairs([*entries, other]) == []
+    assert not any('camvid/ce' in line for line in report.tabulate_repeats([*entries, other]))
+
+
 def test_the_latest_run_of_a_cell_counts(entries):
     reported = report.Reported([*entries, entry('ce', 0, 60.0)], 'camvid')
     assert reported.values('ce', report.metric('mIoU'))[0] == 60.0

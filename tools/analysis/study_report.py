@@ -297,15 +297,19 @@ def _tuning_cell(found: Mapping[float, float | None], factor: float, best: float
     return f'**{score:.2f}**' if score == best else f'{score:.2f}'
 
 
+def find_repeats(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+    """Runs with the seed and settings of a latest run of their cell, each after that one."""
+    first = {entry['cell']: entry for entry in entries if not entry['repeat']}
+    pairs = [(first.get(e['cell'].split('-repeat')[0]), e) for e in entries if e['repeat']]
+    return [(a, b) for a, b in pairs if a and a['config_hash'] == b['config_hash']]
+
+
 def tabulate_repeats(entries: Sequence[Entry]) -> list[str]:
     """Runs with the same seed and settings as another, beside it, and their gains as well."""
-    first = {(e['cell'], e['config_hash']): e for e in entries if not e['repeat']}
     repeats: dict[tuple[str, int, int], dict[str, tuple[Entry, Entry]]] = defaultdict(dict)
-    for entry in entries:
-        original = first.get((entry['cell'].split('-repeat')[0], entry['config_hash']))
-        if entry['repeat'] and original is not None:
-            key = (entry['data'], entry['seed'], entry['repeat'])
-            repeats[key][entry['method']] = (original, entry)
+    for original, entry in find_repeats(entries):
+        key = (entry['data'], entry['seed'], entry['repeat'])
+        repeats[key][entry['method']] = (original, entry)
     rows = []
     for pairs in repeats.values():
         scores = {
@@ -326,6 +330,7 @@ def tabulate_repeats(entries: Sequence[Entry]) -> list[str]:
 
 def tabulate_all_pairs(entries: Sequence[Entry]) -> list[str]:
     """Gains over cross entropy with every repeat of both as a pair of its own."""
+    entries = [e for e in entries if not e['repeat']] + [e for _, e in find_repeats(entries)]
     rounds = sorted({entry['repeat'] for entry in entries})
     rows = []
     for data, title in DATA.items():
