@@ -242,20 +242,21 @@ def make_list(study: Study) -> Table:
 def choose(plan: Plan, results: Results, names: list[str], again: bool) -> list[Cell]:
     """The cells to run: those named, with what they wait for, or all.
 
+    Cells that are run again have one number between them, the least that not all of them have a
+    result of, so that a repeat which was stopped goes on, and its gains are of one round.
+
     Raises:
-        ValueError: a name is of no cell.
+        ValueError: a name is of no cell, or there is none to run again.
     """
     if not names:
-        return list(plan.cells)
-    cells = []
-    for cell in map(plan.cell, names):
         if again:
-            earlier = {entry['cell'] for entry in results.entries}
-            while cell.name in earlier:
-                cell = replace(cell, repeat=cell.repeat + 1)
-        cells += [] if cell.tunes else plan.tuning_of(cell)
-        cells.append(cell)
-    return list(dict.fromkeys(cells))
+            raise ValueError('--again needs the names of the cells to run again, see --list')
+        return list(plan.cells)
+    named = list(map(plan.cell, names))
+    while again and all(results.find(plan, cell) for cell in named):
+        named = [replace(cell, repeat=cell.repeat + 1) for cell in named]
+    tuning = [tuner for cell in named if not cell.tunes for tuner in plan.tuning_of(cell)]
+    return list(dict.fromkeys([*tuning, *named]))
 
 
 def check(study: Study, data: Path, weights: Path) -> None:
@@ -296,9 +297,16 @@ def parse_args() -> argparse.Namespace:
         help='folder of camvid and voc2012_subset; data, or $MMSEG_RMI_DATA/data',
     )
     parser.add_argument('--weights', type=Path, default=WEIGHTS, help='of EfficientNet-lite0')
-    parser.add_argument('--plan', type=Path, default=PLAN)
-    parser.add_argument('--results', type=Path, default=RESULTS)
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/study'))
+    parser.add_argument('--plan', type=Path, default=PLAN, help='of cells, by default %(default)s')
+    parser.add_argument(
+        '--results',
+        type=Path,
+        default=RESULTS,
+        help='where results are, and go; begin yours as a copy to keep the rates that were tuned',
+    )
+    parser.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/study'), help='of checkpoints and logs'
+    )
     parser.add_argument(
         '--jobs', type=int, default=1, help='cells at a time, each on cores of its own'
     )

@@ -122,6 +122,21 @@ def test_a_cell_is_run_again_under_a_number_of_its_own(place):
     assert len(place.calls()) == len(ALL) + 4
 
 
+def test_a_repeat_of_a_pair_that_was_stopped_goes_on_under_its_number(place):
+    pair = ['scenes/ce/seed0', 'scenes/rmi/seed0']
+    place.run()
+    place.run(pair[:1], again=True)
+    for number in (1, 2):
+        place.run(pair, again=True)
+        assert {f'{name}-repeat{number}' for name in pair} <= set(place.lines())
+        assert len(place.calls()) == len(ALL) + 4 * number
+
+
+def test_to_run_again_needs_names(place):
+    with pytest.raises(ValueError, match='--again needs the names'):
+        place.open(again=True)
+
+
 def test_checkpoints_of_tuning_go_and_the_last_of_a_reported_run_stays(place):
     place.run()
     checkpoints = sorted(
