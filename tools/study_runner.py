@@ -31,7 +31,7 @@ ALLOCATOR = {
     'MALLOC_TRIM_THRESHOLD_': str(2**33),
     'THP_MEM_ALLOC_ENABLE': '1',  # torch asks for huge pages
 }
-VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmseg', 'timm', 'mmseg_rmi')
+VERSIONS = ('torch', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmseg', 'timm', 'mmseg_rmi')
 
 
 @dataclass

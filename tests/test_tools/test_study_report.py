@@ -194,8 +194,9 @@ def test_choices_are_compared_with_rmi_at_the_same_rate(entries, tmp_path):
         '48.50',
         '90.00',
         '+1.50',
+        '2026-01-02',
     ]
-    assert row(choices, 'R 5') == ['R 5', 'x 1', *['diverged'] * 5, '-']
+    assert row(choices, 'R 5') == ['R 5', 'x 1', *['diverged'] * 5, '-', '2026-01-02']
     assert not has_row(lines, 'DF 2', start='Tuning', end='The same seed')
 
 
@@ -222,6 +223,12 @@ def test_repeats_of_both_losses_are_pairs_beside_the_seeds(entries):
     assert report.tabulate_all_pairs(entries) == []
     lines = report.tabulate_all_pairs([*entries, entry('ce', 0, 50.2, factor=2.0, repeat=1)])
     assert row(lines, 'CamVid, RMI above CE')[1:3] == ['4', '**+4.00 ± 1.30**']
+
+
+def test_a_repeated_tuning_run_changes_no_tuning_table(entries):
+    repeat = entry('ce', 9, 99.0, stage='tuning', factor=2, repeat=1)
+    scores = report.tuning_scores(report.tuning_runs([*entries, repeat], 'camvid'))
+    assert scores['ce'] == {1: 40.0, 2: 41.5}
 
 
 def test_a_repeat_of_other_settings_is_no_pair(entries):

@@ -373,11 +373,22 @@ def describe_machine(device: str) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--sections', nargs='+', choices=CASES, default=list(CASES))
-    parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
+    parser.add_argument(
+        '--sections',
+        nargs='+',
+        choices=CASES,
+        default=list(CASES),
+        help='to measure, by default all',
+    )
+    parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'), help='to measure on')
     parser.add_argument('--rounds', type=int, default=11, help='calls of each loss')
     parser.add_argument('--threads', type=int, help='threads on the CPU; all cores by default')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark_loss'))
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/benchmark_loss'),
+        help='folder for the table, JSON and plot',
+    )
     parser.add_argument('--profile', action='store_true', help='show where the time of RMI goes')
     parser.add_argument('--answer', type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -88,8 +88,14 @@ def time_loading(cfg: Config, batches: int) -> tuple[list[float], list[float]]:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Measure how fast a config trains on a CPU')
-    parser.add_argument('config')
-    parser.add_argument('--threads', type=int, nargs='+', default=[torch.get_num_threads()])
+    parser.add_argument('config', help='that trains')
+    parser.add_argument(
+        '--threads',
+        type=int,
+        nargs='+',
+        default=[torch.get_num_threads()],
+        help='numbers of threads to compare',
+    )
     parser.add_argument('--iterations', type=int, default=8, help='timed, of each way')
     parser.add_argument('--data-root', help='times loading from there as well')
     return parser.parse_args()

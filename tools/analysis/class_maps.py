@@ -197,14 +197,16 @@ def make_loaders(cfg: Config) -> tuple[ConfigDict, ConfigDict]:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Tell what maps know from how high they stand')
-    parser.add_argument('config')
-    parser.add_argument('checkpoint')
+    parser.add_argument('config', help='that trained the network')
+    parser.add_argument('checkpoint', help='of the network')
     parser.add_argument('--pixels', type=int, default=1000, help='of each training image')
     parser.add_argument(
         '--activation', choices=ACTIVATIONS, help='of the maps, where losses contradict each other'
     )
     parser.add_argument('--out', type=Path, help='checkpoint to write, with the fit in it')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE, over the config'
+    )
     args = parser.parse_args()
     if args.pixels < 1:
         parser.error(f'--pixels must be at least 1, got {args.pixels}')

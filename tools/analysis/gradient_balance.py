@@ -147,16 +147,18 @@ def tabulate_classes(batches: Sequence[Batch], names: Iterable[str]) -> Table:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Measure how the terms of RMI pull at a network')
-    parser.add_argument('config')
-    parser.add_argument('checkpoint')
+    parser.add_argument('config', help='that trained the network')
+    parser.add_argument('checkpoint', help='of the network')
     parser.add_argument(
         '--region',
         nargs='+',
         default=RIDGES,
         help="settings of RMILoss, as 'KEY: VALUE, KEY: VALUE'",
     )
-    parser.add_argument('--batches', type=int, default=12)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--batches', type=int, default=12, help='of training images')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE, over the config'
+    )
     return parser.parse_args()
 
 

@@ -243,10 +243,10 @@ def tabulate_cost(reported: Reported) -> list[str]:
 
 
 def tuning_runs(entries: Iterable[Entry], data: str) -> dict[str, dict[float, Entry]]:
-    """The tuning run of each method at each factor of the learning rate."""
+    """The tuning run of each method at each factor of the learning rate, without repeats."""
     runs: dict[str, dict[float, Entry]] = defaultdict(dict)
     for entry in entries:
-        if entry['stage'] == 'tuning' and entry['data'] == data:
+        if entry['stage'] == 'tuning' and entry['data'] == data and not entry['repeat']:
             runs[entry['method']][entry['lr_factor']] = entry
     return runs
 
@@ -273,8 +273,10 @@ def tabulate_choices(runs: Mapping[str, Mapping[float, Entry]], data: str) -> li
             ours, theirs = MEASURES['mIoU'](entry), MEASURES['mIoU'](released)
             gain = None if method == 'rmi' else _gain(ours, theirs)
             name = 'RMI as released' if method == 'rmi' else label(method)
-            rows.append([name, f'x {factor:g}', *levels, _cell(gain, '+')])
-    return make_table(['', 'learning rate', *shown, 'mIoU above RMI'], rows) if rows else []
+            day = entry['finished'][:10]
+            rows.append([name, f'x {factor:g}', *levels, _cell(gain, '+'), day])
+    head = ['', 'learning rate', *shown, 'mIoU above RMI', 'run on']
+    return make_table(head, rows) if rows else []
 
 
 def tabulate_tuning(scores: Scores) -> list[str]:
@@ -552,8 +554,12 @@ def insert(lines: Sequence[str], page: Path) -> None:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Make tables and figures of the study')
-    parser.add_argument('--results', type=Path, default=FOLDER / 'results.jsonl')
-    parser.add_argument('--page', type=Path, default=FOLDER / 'README.md')
+    parser.add_argument(
+        '--results', type=Path, default=FOLDER / 'results.jsonl', help='that study.py wrote'
+    )
+    parser.add_argument(
+        '--page', type=Path, default=FOLDER / 'README.md', help='to write to; figures go beside it'
+    )
     parser.add_argument('--front', type=Path, default=ROOT / 'README.md', help='for the headline')
     return parser.parse_args()
 
