@@ -223,7 +223,7 @@ class ImageVisitor:
         mask = valid.to(self.dtype)
         scale = mask * self.pixel_scale.to(self.dtype)
         if pixel_weight is not None:
-            scale = scale * pixel_weight
+            scale = scale * pixel_weight.to(self.dtype)
         of_label = logits.gather(0, channel[None])[0].to(self.dtype) * one
 
         term = self.region_term

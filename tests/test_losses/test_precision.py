@@ -188,6 +188,18 @@ def test_weight_may_be_of_half_precision(dtype):
     assert_close(registered(logits, labels, weight=weight), expected)
 
 
+def test_weight_may_be_more_precise_than_the_logits():
+    """NumPy's numbers are float64."""
+    logits, labels = make_batch()
+    weight = torch.rand(labels.shape, dtype=torch.float64)
+    pairs = [
+        value_and_gradient(lambda x, y, w=w: registered(x, y, weight=w), logits.float(), labels)
+        for w in (weight, weight.float())
+    ]
+    for precise, plain in zip(*pairs, strict=True):
+        assert_close(precise, plain)
+
+
 @losses
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 def test_batch_of_one_image(loss, layout):
