@@ -35,9 +35,11 @@ class RegionMutualInformationMetric(BaseMetric):
     :func:`mmseg_rmi.functional.region_score`; the mean over the images that hold the class. Unlike
     mIoU it sees the probabilities, and how they are arranged, not which of them is the largest.
 
-    A class that an image does not hold, or that fills it, has no score there, whatever the model
-    says; IoU counts such false alarms. With test-time augmentation, ``SegTTAModel`` hands on the
-    ``seg_logits`` of a single view; :class:`mmseg_rmi.segmentors.ProbabilityTTAModel` those of all.
+    A class that an image does not hold has no score there, whatever the model says; IoU counts such
+    false alarms. Nor has one that fills it, with max pooling or DF 1: average pooling counts its
+    padding, by which even a constant map varies along its frame. With test-time augmentation,
+    ``SegTTAModel`` hands on the ``seg_logits`` of a single view;
+    :class:`mmseg_rmi.segmentors.ProbabilityTTAModel` those of all.
 
     Args:
         activation: what turns the model's logits into probabilities: ``'sigmoid'`` for a model
@@ -94,12 +96,18 @@ class RegionMutualInformationMetric(BaseMetric):
                 ``gt_sem_seg``, ``1 x H x W``.
 
         Raises:
-            ValueError: a map is missing, too small or of another size, or a label is no class.
+            ValueError: a map is missing, too small or of another size, a label is no class, or the
+                model has not as many classes as the data set.
         """
         classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
             truth = read_truth(sample, classes, self.ignore_index)
             logits = promote(read_map(sample, 'seg_logits', truth))
+            if len(logits) != classes and (len(logits), classes) != (1, 2):
+                raise ValueError(
+                    f'the model has {len(logits)} maps, and the data set {classes} classes: '
+                    'num_classes of the head does not fit'
+                )
             check_region_fits(logits[None], self.settings)
             self.results.append(self.score(to_probabilities(logits, self.activation), truth).cpu())
 

@@ -133,6 +133,14 @@ def test_an_image_smaller_than_its_regions_is_refused():
         evaluate(metric, [one])
 
 
+@pytest.mark.parametrize('maps', [1, 2, 4])
+def test_a_model_of_other_classes_than_the_data_is_refused(maps):
+    one = sample(*np.zeros((2, 25, 30), int), seg_logits={'data': torch.zeros(maps, 25, 30)})
+    metric = dict(type='RegionMutualInformationMetric', activation='sigmoid')
+    with pytest.raises(ValueError, match=f'the model has {maps} maps, and the data set 3 classes'):
+        evaluate(metric, [one])
+
+
 def test_an_activation_must_be_chosen():
     with pytest.raises(ValueError, match="activation must be 'sigmoid' or 'softmax', got 'relu'"):
         RegionMutualInformationMetric(activation='relu')
