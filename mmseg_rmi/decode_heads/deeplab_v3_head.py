@@ -18,7 +18,8 @@ class DeepLabV3Head(BaseDecodeHead):
     mmpretrain will do.
 
     Args:
-        in_channels: channels of the backbone's features number ``in_index`` (the last by default).
+        in_channels: channels of the backbone's features number ``in_index`` (the last by default);
+            of several, with ``input_transform='resize_concat'``.
         channels: depth of the ASPP, 256 in the paper.
         dilations: rates of the ASPP, (1, 6, 12, 18) at output stride 16.
         kwargs: passed on to ``BaseDecodeHead``: ``num_classes``, ``dropout_ratio``,
@@ -33,7 +34,7 @@ class DeepLabV3Head(BaseDecodeHead):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | Sequence[int],
         channels: int,
         *,
         dilations: Sequence[int] = (1, 6, 12, 18),
@@ -41,7 +42,7 @@ class DeepLabV3Head(BaseDecodeHead):
     ) -> None:
         kwargs.setdefault('init_cfg', dict(type='Kaiming', layer='Conv2d', mode='fan_in'))
         super().__init__(in_channels, channels, **kwargs)
-        self.aspp = ASPP(in_channels, channels, dilations, **self._layer_cfg)
+        self.aspp = ASPP(self.in_channels, channels, dilations, **self._layer_cfg)
         self.dropout = nn.Dropout(self.dropout_ratio)  # the base class drops whole channels
 
     @property

@@ -147,3 +147,11 @@ def test_norm_settings_reach_every_norm_layer():
         convolutions = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d)]
         assert len(norms) == len(convolutions) - 1  # all but the classifier
         assert {layer.momentum for layer in norms} == {0.05}
+
+
+def test_v3_takes_features_of_several_stages():
+    head = DeepLabV3Head(
+        [4, 8], 6, in_index=[0, 1], input_transform='resize_concat', num_classes=3
+    ).eval()
+    features = [torch.rand(2, 4, 10, 12), torch.rand(2, 8, 5, 6)]
+    assert head(features).shape == (2, 3, 10, 12)
