@@ -180,4 +180,6 @@ def _check_fusion(model: nn.Module) -> None:
 
 
 def _cpus_of_this_process() -> int:
-    return max(1, (os.cpu_count() or 1) // int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
+    affinity = getattr(os, 'sched_getaffinity', None)  # less than the machine has, under Slurm
+    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, cpus // int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
