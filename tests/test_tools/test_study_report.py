@@ -200,6 +200,17 @@ def test_choices_are_compared_with_rmi_at_the_same_rate(entries, tmp_path):
     assert not has_row(lines, 'DF 2', start='Tuning', end='The same seed')
 
 
+def test_a_choice_is_compared_with_the_run_of_rmi_that_is_nearest_in_time(entries):
+    later = dict(stage='tuning', factor=1, finished='2026-01-09T03:04:05+00:00')
+    again = entry('rmi', 9, 48.0, repeat=1, **later)
+    tried = [entry('rmi-df2', 9, 46.5, stage='tuning'), entry('rmi-max', 9, 46.5, **later)]
+    choices = report.tabulate_choices([*entries, again, *tried], 'camvid')
+    levels = [line.split(' | ')[2] for line in choices if 'RMI as released' in line]
+    assert levels == ['45.00', '48.00']
+    assert row(choices, 'DF 2')[-2:] == ['+1.50', '2026-01-02']
+    assert row(choices, 'max pooling')[-2:] == ['-1.50', '2026-01-09']
+
+
 def test_a_repeated_seed_stands_beside_the_first_and_changes_no_mean(entries):
     lines = report.tabulate_repeats(entries)
     found = row(lines, 'camvid/rmi/seed0')

@@ -8,6 +8,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -260,19 +261,23 @@ def tuning_scores(runs: Mapping[str, Mapping[float, Entry]]) -> Scores:
     }
 
 
-def tabulate_choices(runs: Mapping[str, Mapping[float, Entry]], data: str) -> list[str]:
-    """RMI as released and with one thing changed, at the rates that both were run at."""
-    shown = measures(data)
+def tabulate_choices(entries: Sequence[Entry], data: str) -> list[str]:
+    """RMI as released and with one thing changed, at the rates that both were run at.
+
+    A variant is compared with the run of RMI that is nearest in time, for machines differ.
+    """
+    runs, shown = tuning_runs(entries, data), measures(data)
     rows = []
-    for factor, released in sorted(runs.get('rmi', {}).items()):
-        variants = [name for name in VARIANTS if factor in runs.get(name, {})]
-        for method in ['rmi', *variants] if variants else []:
-            entry = runs[method][factor]
+    for factor, first in sorted(runs.get('rmi', {}).items()):
+        released = [first, *(again for run, again in find_repeats(entries) if run is first)]
+        variants = [runs[name][factor] for name in VARIANTS if factor in runs.get(name, {})]
+        for entry in [*released, *variants] if variants else []:
             values = [measure(entry) for measure in shown.values()]
             levels = ['diverged' if value is None else f'{value:.2f}' for value in values]
-            ours, theirs = MEASURES['mIoU'](entry), MEASURES['mIoU'](released)
-            gain = None if method == 'rmi' else _gain(ours, theirs)
-            name = 'RMI as released' if method == 'rmi' else label(method)
+            nearest = _nearest(released, entry)
+            ours, theirs = MEASURES['mIoU'](entry), MEASURES['mIoU'](nearest)
+            gain = None if entry is nearest else _gain(ours, theirs)
+            name = 'RMI as released' if entry is nearest else label(entry['method'])
             day = entry['finished'][:10]
             rows.append([name, f'x {factor:g}', *levels, _cell(gain, '+'), day])
     head = ['', 'learning rate', *shown, 'mIoU above RMI', 'run on']
@@ -352,6 +357,12 @@ def tabulate_all_pairs(entries: Sequence[Entry]) -> list[str]:
                 name = f'{title}, {label(method)} above {label(BASELINE)}'
                 rows.append([name, str(len(gains[0])), *cells])
     return make_table(['', 'pairs', *MEASURES], rows) if rows else []
+
+
+def _nearest(runs: Iterable[Entry], entry: Entry) -> Entry:
+    """The run that ended nearest in time."""
+    end = datetime.fromisoformat(entry['finished'])
+    return min(runs, key=lambda run: abs(datetime.fromisoformat(run['finished']) - end))
 
 
 def _gain(ours: float | None, theirs: float | None) -> float | None:
@@ -496,10 +507,11 @@ def report_data(entries: Sequence[Entry], data: str, folder: Path) -> list[str]:
         lines += [*tabulate_scores(reported, variants), '']
         lines += [*tabulate_gains(reported, variants, 'rmi'), '']
     runs = tuning_runs(entries, data)
-    choices = tabulate_choices(runs, data)
+    choices = tabulate_choices(entries, data)
     if choices:
         lines += [
-            "RMI's choices, one changed at a time, at half the schedule on the tuning seed:",
+            "RMI's choices, one changed at a time, at half the schedule on the tuning seed; "
+            'each above the run of RMI as released that is nearest in time:',
             '',
         ]
         lines += [*choices, '']
