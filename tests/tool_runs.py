@@ -1,16 +1,22 @@
 """Tools as modules and as processes, and a network that trains in no time."""
 
+import contextlib
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 import mmseg_rmi  # noqa: F401 (lets torch.load read checkpoints)
 
+TIMEOUT = 600  # seconds; the longest of the runs is over in a tenth of it
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / 'tools'
 sys.path += [str(TOOLS), str(TOOLS / 'analysis')]  # where tools find their parts
@@ -55,6 +61,7 @@ def start(*command: Any, **variables: str) -> subprocess.Popen:
         'OMP_NUM_THREADS': '1',
         'PYTHONPATH': str(ROOT),
         'PYTHON': sys.executable,
+        'PYTHONFAULTHANDLER': '1',
         **variables,
     }
     return subprocess.Popen(
@@ -66,11 +73,27 @@ def start(*command: Any, **variables: str) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen) -> str:
-    """Wait until a process is over and return what it said; fail if it failed."""
-    output, _ = process.communicate()
+def finish(process: subprocess.Popen, timeout: float = TIMEOUT) -> str:
+    """Wait until a process is over and return what it said; fail if it failed or hangs."""
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        abort(process.pid)
+        output, _ = process.communicate()
+        pytest.fail(f'Not over after {timeout} s. It says last:\n{output[-20_000:]}')
     assert process.returncode == 0, output
     return output
+
+
+def abort(pid: int) -> None:
+    """End a process, then those below it; each says where its threads are."""
+    children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGABRT)
+    time.sleep(0.2)  # so that what two of them say does not mix
+    for child in children:
+        with contextlib.suppress(FileNotFoundError):  # it is over, as its parent is
+            abort(int(child))
 
 
 def run(*command: Any, **variables: str) -> str:

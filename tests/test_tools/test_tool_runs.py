@@ -1,0 +1,25 @@
+"""How the tests run tools."""
+
+import sys
+
+import pytest
+from tool_runs import finish, start
+
+WAITING = """
+import subprocess, sys, time
+def wait_for_ever():
+    time.sleep(600)
+if sys.argv[1:]:
+    wait_for_ever()
+subprocess.run([sys.executable, __file__, 'child'])
+"""
+
+
+def test_a_run_that_hangs_fails_and_says_where_each_process_is(tmp_path):
+    script = tmp_path / 'waiting.py'
+    script.write_text(WAITING)
+    with pytest.raises(pytest.fail.Exception, match='Not over after 2 s') as caught:
+        finish(start(sys.executable, script), timeout=2)
+    said = str(caught.value)
+    assert 'in wait_for_ever' in said
+    assert said.count('Fatal Python error: Aborted') == 2
