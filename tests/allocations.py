@@ -1,5 +1,7 @@
 """How much memory an operation of torch asks for at once."""
 
+import gc
+
 import pytest
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,3 +38,9 @@ def place_of(tensor: Tensor) -> int:
 def limit_blocks(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
     """Let blocks of maps, and of points, take that many bytes; one map is always allowed."""
     monkeypatch.setattr(one_pass, 'BLOCK_BYTES', dict.fromkeys(['cpu', 'cuda'], (budget, budget)))
+
+
+def visitors() -> list[one_pass.ImageVisitor]:
+    """Those that are alive, each with its working memory."""
+    gc.collect()
+    return [each for each in gc.get_objects() if type(each) is one_pass.ImageVisitor]

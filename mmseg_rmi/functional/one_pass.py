@@ -9,6 +9,8 @@ Shapes: ``B`` images, ``C`` classes, ``H x W`` input, ``h x w`` down-sampled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -52,7 +54,8 @@ def one_pass_objective(
         >>> logits.grad.shape
         torch.Size([2, 3, 32, 32])
     """
-    visitor = ImageVisitor(
+    build_visitor = partial(
+        ImageVisitor,
         logits.shape[1:],
         settings or RMISettings(),
         normalizers or batch_normalizers(labels, ignore_index),
@@ -62,12 +65,15 @@ def one_pass_objective(
         device=logits.device,
     )
     if torch.is_grad_enabled() and logits.requires_grad:
-        return _OnePass.apply(logits, labels, pixel_weight, visitor)
-    return visitor.visit_batch(logits, labels, pixel_weight)
+        return _OnePass.apply(logits, labels, pixel_weight, build_visitor)
+    return build_visitor().visit_batch(logits, labels, pixel_weight)
 
 
 class _OnePass(torch.autograd.Function):
-    """Makes the gradient with the value, for the first backward pass; another makes it anew."""
+    """Makes the gradient with the value, for the first backward pass; another makes it anew.
+
+    The visitor's memory is not kept until then: the network's backward pass has use for it.
+    """
 
     @staticmethod
     def forward(
@@ -75,10 +81,11 @@ class _OnePass(torch.autograd.Function):
         logits: Tensor,
         labels: Tensor,
         pixel_weight: Tensor | None,
-        visitor: ImageVisitor,
+        build_visitor: Callable[[], ImageVisitor],
     ) -> Tensor:
         ctx.save_for_backward(logits, labels, pixel_weight)
-        ctx.visitor = visitor
+        ctx.build_visitor = build_visitor
+        visitor = build_visitor()
         ctx.gradient = visitor.empty_gradient(logits)
         return visitor.visit_batch(logits, labels, pixel_weight, ctx.gradient)
 
@@ -88,8 +95,9 @@ class _OnePass(torch.autograd.Function):
         logits, labels, pixel_weight = ctx.saved_tensors
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
-            gradient = ctx.visitor.empty_gradient(logits)
-            ctx.visitor.visit_batch(logits, labels, pixel_weight, gradient)
+            visitor = ctx.build_visitor()
+            gradient = visitor.empty_gradient(logits)
+            visitor.visit_batch(logits, labels, pixel_weight, gradient)
         return gradient.mul_(scale).to(logits.dtype), None, None, None
 
 

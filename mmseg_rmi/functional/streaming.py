@@ -8,6 +8,8 @@ Shapes: ``B`` images, ``C`` classes, ``H x W`` labels, ``H' x W'`` logits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,11 +17,7 @@ from torch import Tensor
 
 from mmseg_rmi.functional.interpolation import bilinear_adjoint, bilinear_into
 from mmseg_rmi.functional.objective import Normalizers, batch_normalizers, default_region_dtype
-from mmseg_rmi.functional.one_pass import (
-    ImageTerms,
-    ImageVisitor,
-    refuse_second_derivative,
-)
+from mmseg_rmi.functional.one_pass import ImageVisitor, refuse_second_derivative
 from mmseg_rmi.functional.settings import RMISettings
 
 
@@ -71,7 +69,8 @@ def streamed_objective(
         >>> logits.grad.shape
         torch.Size([2, 3, 8, 8])
     """
-    visitor = ImageVisitor(
+    build_visitor = partial(
+        ImageVisitor,
         torch.Size([logits.shape[1], *labels.shape[1:]]),
         settings or RMISettings(),
         normalizers or batch_normalizers(labels, ignore_index),
@@ -81,72 +80,72 @@ def streamed_objective(
         device=logits.device,
         with_scores=True,
     )
-    stream = _Stream(visitor, align_corners)
     if torch.is_grad_enabled() and logits.requires_grad:
-        return StreamedTerms(*_Streamed.apply(logits, labels, stream))
-    return stream.run(logits, labels)
+        return StreamedTerms(*_Streamed.apply(logits, labels, align_corners, build_visitor))
+    return _stream(build_visitor(), logits, labels, align_corners)
 
 
-class _Stream:
-    """Visits images of low resolution one after the other."""
-
-    def __init__(self, visitor: ImageVisitor, align_corners: bool) -> None:
-        self.visitor = visitor
-        self.align_corners = align_corners
-
-    def run(self, logits: Tensor, labels: Tensor, gradient: Tensor | None = None) -> StreamedTerms:
-        """Sum over the images; the gradient by the logits is written if given."""
-        # One image's memory for all of them: what is freed in turn, an allocator may not reuse.
-        full = logits.new_empty(logits.shape[1], *labels.shape[1:], dtype=self.visitor.dtype)
-        found = [
-            self._visit(
-                logits[image], labels[image], full, None if gradient is None else gradient[image]
-            )
-            for image in range(len(labels))
-        ]
-        region = torch.stack([terms.region for terms, _ in found]).sum()
-        total = torch.stack([terms.pixel for terms, _ in found]).sum() + region
-        scores = [terms.scores for terms, _ in found if terms.scores is not None]
-        score = torch.cat(scores).nanmean().nan_to_num() if scores else torch.zeros_like(region)
-        correct = torch.stack([number for _, number in found]).sum()
-        dtype = self.visitor.dtype
-        return StreamedTerms(total.to(dtype), region.to(dtype), score, correct)
-
-    def _visit(
-        self, logits: Tensor, labels: Tensor, full: Tensor, gradient: Tensor | None
-    ) -> tuple[ImageTerms, Tensor]:
-        """One image's terms and correct pixels; ``full`` is memory to up-sample into."""
-        bilinear_into(full, logits, self.align_corners)
-        correct = self._count_correct(full, labels)
-        terms = self.visitor.visit(full, labels, gradient=None if gradient is None else full)
+def _stream(
+    visitor: ImageVisitor,
+    logits: Tensor,
+    labels: Tensor,
+    align_corners: bool,
+    gradient: Tensor | None = None,
+) -> StreamedTerms:
+    """Sum over the images, one after the other; the gradient by the logits is written if given."""
+    # One image's memory for all of them: what is freed in turn, an allocator may not reuse.
+    full = logits.new_empty(logits.shape[1], *labels.shape[1:], dtype=visitor.dtype)
+    found, correct = [], []
+    for image in range(len(labels)):
+        bilinear_into(full, logits[image], align_corners)
+        correct.append(_count_correct(full, labels[image], visitor.ignore_index))
+        into = None if gradient is None else full
+        found.append(visitor.visit(full, labels[image], gradient=into))
         if gradient is not None:
-            height, width = gradient.shape[1:]
-            gradient.copy_(bilinear_adjoint(full, (height, width), self.align_corners))
-        return terms, correct
+            height, width = gradient.shape[2:]
+            gradient[image] = bilinear_adjoint(full, (height, width), align_corners)
+    region = torch.stack([terms.region for terms in found]).sum()
+    total = torch.stack([terms.pixel for terms in found]).sum() + region
+    scores = [terms.scores for terms in found if terms.scores is not None]
+    score = torch.cat(scores).nanmean().nan_to_num() if scores else torch.zeros_like(region)
+    dtype = visitor.dtype
+    return StreamedTerms(total.to(dtype), region.to(dtype), score, torch.stack(correct).sum())
 
-    def _count_correct(self, logits: Tensor, labels: Tensor) -> Tensor:
-        prediction = (logits[0] > 0).long() if len(logits) == 1 else logits.argmax(dim=0)
-        return ((prediction == labels) & (labels != self.visitor.ignore_index)).sum()
+
+def _count_correct(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    prediction = (logits[0] > 0).long() if len(logits) == 1 else logits.argmax(dim=0)
+    return ((prediction == labels) & (labels != ignore_index)).sum()
 
 
 class _Streamed(torch.autograd.Function):
-    """Makes the gradient with the value, for the first backward pass; another makes it anew."""
+    """Makes the gradient with the value, for the first backward pass; another makes it anew.
+
+    The visitor's memory is not kept until then: the network's backward pass has use for it.
+    """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, stream: _Stream) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        labels: Tensor,
+        align_corners: bool,
+        build_visitor: Callable[[], ImageVisitor],
+    ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(logits, labels)
-        ctx.stream = stream
-        ctx.gradient = stream.visitor.empty_gradient(logits)
-        total, *others = stream.run(logits, labels, ctx.gradient)
+        ctx.align_corners, ctx.build_visitor = align_corners, build_visitor
+        visitor = build_visitor()
+        ctx.gradient = visitor.empty_gradient(logits)
+        total, *others = _stream(visitor, logits, labels, align_corners, ctx.gradient)
         ctx.mark_non_differentiable(*others)
         return total, *others
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:
         refuse_second_derivative()
         logits, labels = ctx.saved_tensors
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
-            gradient = ctx.stream.visitor.empty_gradient(logits)
-            ctx.stream.run(logits, labels, gradient)
-        return gradient.mul_(scale).to(logits.dtype), None, None
+            visitor = ctx.build_visitor()
+            gradient = visitor.empty_gradient(logits)
+            _stream(visitor, logits, labels, ctx.align_corners, gradient)
+        return gradient.mul_(scale).to(logits.dtype), None, None, None

@@ -5,7 +5,7 @@ import math
 import drawn
 import pytest
 import torch
-from allocations import Allocations, limit_blocks
+from allocations import Allocations, limit_blocks, visitors
 from batches import block_labels, make_batch, sharp_logits
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -167,6 +167,12 @@ def test_only_the_gradient_is_as_large_as_the_logits(
     gradient, *others = allocations.sizes
     assert gradient == logits.nbytes
     assert others[0] < logits.nbytes / 4
+
+
+def test_working_memory_is_gone_before_the_backward_pass():
+    loss = one_pass_objective(*random_batch(1, 3, 33))
+    assert loss.grad_fn is not None
+    assert not visitors()
 
 
 @pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode])

@@ -3,7 +3,7 @@
 import drawn
 import pytest
 import torch
-from allocations import Allocations, limit_blocks
+from allocations import Allocations, limit_blocks, visitors
 from batches import block_labels, make_batch, sharp_logits
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -112,6 +112,13 @@ def test_gradient_in_half_precision_is_rounded_once():
     up_sample(low, labels, align_corners=False).backward(exact.grad)
     rounding = 2**-11 * low.grad.abs() + 2**-25
     assert ((leaf.grad.double() - low.grad).abs() <= 1.02 * rounding).all()
+
+
+def test_working_memory_is_gone_before_the_backward_pass():
+    logits, labels = make_batch(height=16, width=16)
+    terms = streamed_objective(logits[..., ::2, ::2].requires_grad_(), labels)
+    assert terms.total.grad_fn is not None
+    assert not visitors()
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
