@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pickle import UnpicklingError
 from typing import Any, Literal
 
@@ -149,6 +149,43 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
             'and nothing of it was run. If you trust its author, save its weights alone with '
             "torch.save({'state_dict': torch.load(FILE, weights_only=False)['state_dict']}, NEW)."
         ) from error
+
+
+class ResumedBatches:
+    """The endless iterator of mmengine's iteration-based loop, already at the right batch.
+
+    On resume the loop asks for the batches that the run has trained on, in order to drop them: one
+    by one (OpenMMLab) or through ``skip_iter`` (OneDL). It gets them for nothing.
+
+    Args:
+        batches: Those that are left.
+        trained: Number of batches that the run has trained on.
+    """
+
+    def __init__(self, batches: Iterable[Any], trained: int) -> None:
+        self._batches = iter(batches)
+        self._to_drop = trained
+
+    def __iter__(self) -> 'ResumedBatches':
+        return self
+
+    def __next__(self) -> Any:
+        if self._to_drop:
+            self._to_drop -= 1
+            return None
+        return next(self._batches)
+
+    def skip_iter(self, batches: int) -> None:
+        """Drop ``batches`` batches that the run has trained on."""
+        self._to_drop -= batches
+
+
+def drops_trained_batches(loop: Any) -> bool:
+    """Whether mmengine's iteration-based loop drops on resume what the run has trained on.
+
+    A user of OneDL may ask it to start over with the data.
+    """
+    return not getattr(loop, 'fast_forward_on_resume', False)
 
 
 def _installed_distributions() -> set[str]:

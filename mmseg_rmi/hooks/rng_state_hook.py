@@ -8,8 +8,9 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from mmseg_rmi.compat import ResumedBatches, drops_trained_batches
 from mmseg_rmi.hooks.random_state import RandomState, process_state, set_process_state
-from mmseg_rmi.hooks.seeded_loader import ResumedBatches, endless_seeded_loader, seeded_loader
+from mmseg_rmi.hooks.seeded_loader import endless_seeded_loader, seeded_loader
 
 KEY = 'random_states'
 
@@ -100,8 +101,7 @@ def _seed_samples(runner: Runner) -> None:
     if not hasattr(loop, 'dataloader_iterator'):
         loop.dataloader = seeded_loader(loader, entropy, runner.iter)
         return
-    # A user may ask mmengine's loop to start over with the data.
-    trained = 0 if getattr(loop, 'fast_forward_on_resume', False) else runner.iter
+    trained = runner.iter if drops_trained_batches(loop) else 0
     loop.dataloader = endless_seeded_loader(loader, entropy, trained)
     loop.dataloader_iterator = ResumedBatches(loop.dataloader, trained)
 

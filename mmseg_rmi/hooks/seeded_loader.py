@@ -64,31 +64,6 @@ class NumberedBatches(Sampler):
             yield [(number, place, index) for place, index in enumerate(batch)]
 
 
-class ResumedBatches:
-    """The endless iterator of mmengine's iteration-based loop, already at the right batch.
-
-    On resume the loop asks for the batches that the run has trained on, in order to drop them, one
-    by one or through ``skip_iter``. It gets them for nothing.
-    """
-
-    def __init__(self, loader: DataLoader, trained: int) -> None:
-        self._batches = iter(loader)
-        self._to_drop = trained
-
-    def __iter__(self) -> 'ResumedBatches':
-        return self
-
-    def __next__(self) -> Any:
-        if self._to_drop:
-            self._to_drop -= 1
-            return None
-        return next(self._batches)
-
-    def skip_iter(self, batches: int) -> None:
-        """Drop ``batches`` batches that the run has trained on."""
-        self._to_drop -= batches
-
-
 def seeded_loader(loader: DataLoader, entropy: tuple[int, ...], trained: int) -> DataLoader:
     """``loader`` at the start of an epoch, with samples that bring their own generators.
 

@@ -6,7 +6,8 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler, pseudo_collate
 from random_training import AugmentedNumbers
 from torch.utils.data import BatchSampler, DataLoader
 
-from mmseg_rmi.hooks.seeded_loader import ResumedBatches, endless_seeded_loader, seeded_loader
+from mmseg_rmi.compat import ResumedBatches
+from mmseg_rmi.hooks.seeded_loader import endless_seeded_loader, seeded_loader
 
 
 def plain_loader(sampler: type, workers: int = 0) -> DataLoader:
