@@ -66,19 +66,22 @@ class RegionLossMixin:
             batch_data_samples: hold the labels, ``1 x H x W`` each.
 
         Returns:
-            ``loss_bce``, ``loss_region``, ``rmi_score`` and ``acc_seg`` (in percent), scalars.
+            ``loss_bce``, ``loss_region``, ``acc_seg`` (in percent) and, unless lambda is 1,
+            ``rmi_score``, scalars.
         """
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1).int()  # half the memory
         terms = self.loss_decode.stream(
             seg_logits, labels, ignore_index=self.ignore_index, align_corners=self.align_corners
         )
         valid = (labels != self.ignore_index).sum().clamp(min=1)
-        return dict(
+        losses = dict(
             loss_bce=terms.total - terms.region,  # carries the gradient of both
             loss_region=terms.region,
-            rmi_score=terms.score,
             acc_seg=100 * terms.correct / valid,
         )
+        if self.loss_decode.settings.loss_lambda < 1:  # else there are no regions to score
+            losses['rmi_score'] = terms.score
+        return losses
 
 
 @MODELS.register_module()

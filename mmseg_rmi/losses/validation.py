@@ -41,9 +41,9 @@ def check_inputs(
         avg_factor: only None is possible.
 
     Raises:
-        ValueError: a shape, device, label or reduction that does not fit. On CUDA a bad label
-            triggers a device assertion instead, so that the host need not wait for the check; so it
-            does in a compiled graph.
+        ValueError: a shape, device, label or reduction that does not fit, or nothing to compute a
+            loss of. On CUDA a bad label triggers a device assertion instead, so that the host need
+            not wait for the check; so it does in a compiled graph.
         TypeError: logits that are not floating point, labels that are not integer.
     """
     _check_reduction(reduction_override, avg_factor)
@@ -51,6 +51,11 @@ def check_inputs(
         raise ValueError(
             f'logits must be B x C x H x W, got shape {tuple(logits.shape)}: regions need images '
             f'(a PointHead, whose logits are B x C x points, cannot be trained with this loss)'
+        )
+    if logits.numel() == 0:
+        raise ValueError(
+            f'logits of shape {tuple(logits.shape)} hold nothing, and the loss of nothing is '
+            'undefined: leave such a batch out'
         )
     if not logits.is_floating_point():
         raise TypeError(f'logits must be floating point, got {logits.dtype}')

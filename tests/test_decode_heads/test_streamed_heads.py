@@ -197,6 +197,14 @@ def test_batch_without_a_valid_pixel_trains_nothing():
     assert (gradient == 0).all()
 
 
+def test_pixel_wise_term_alone_logs_no_score():
+    _, streamed = build_pair('ASPPHead', loss=dict(type='RMILoss', loss_lambda=1.0))
+    logits, labels = make_batch(classes=5, height=32, width=32)
+    losses, _ = losses_and_gradient(streamed, F.avg_pool2d(logits, 4), samples_of(labels))
+    assert set(losses) == {'loss_bce', 'loss_region', 'acc_seg'}
+    assert losses['loss_bce'] > losses['loss_region'] == 0
+
+
 def test_ignore_index_of_the_head_is_honoured():
     plain, streamed = build_pair('ASPPHead', ignore_index=1)
     logits, labels = make_batch(classes=5, height=32, width=32, void=False)

@@ -37,6 +37,16 @@ def test_logits_must_be_4d(loss, shape, seen):
 
 
 @every_loss
+@pytest.mark.parametrize('shape', [(0, 3, 31, 37), (2, 0, 31, 37), (2, 3, 0, 37)])
+def test_logits_must_hold_something(loss, shape):
+    labels = torch.zeros(shape[0], *shape[2:], dtype=torch.long)
+    with pytest.raises(
+        ValueError, match=f'{re.escape(str(shape))} hold nothing.*leave such a batch'
+    ):
+        loss(torch.zeros(shape), labels)
+
+
+@every_loss
 def test_logits_must_be_floating_point(loss):
     logits, labels = make_batch()
     with pytest.raises(TypeError, match=r'logits must be floating point, got torch\.int64'):
