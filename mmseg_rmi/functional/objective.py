@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mmseg_rmi.functional.downsampling import downsample
 from mmseg_rmi.functional.mutual_information import log_volume
-from mmseg_rmi.functional.regions import centre, extract_regions, regions_without_ignored
+from mmseg_rmi.functional.regions import centre, extract_regions, kept_regions
 from mmseg_rmi.functional.settings import RMISettings
 
 
@@ -148,10 +148,7 @@ def negative_lower_bounds(
     method, factor, size = settings.downsample, settings.downsample_factor, settings.region_size
     truth = downsample(truth, method, factor, interpolation='nearest').to(region_dtype)
     probability = downsample(probability, method, factor).to(region_dtype)
-    kept = None
-    if settings.ignored == 'exclude':
-        ignored_cells = downsample((~valid).float(), 'max', factor) > 0
-        kept = regions_without_ignored(ignored_cells, size)
+    kept = kept_regions(valid, settings)
 
     truth = centre(extract_regions(truth, size), kept, settings.covariance)
     probability = centre(extract_regions(probability, size), kept, settings.covariance)

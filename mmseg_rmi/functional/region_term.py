@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from mmseg_rmi.functional.closed_form import RegionSolver
-from mmseg_rmi.functional.downsampling import downsample
 from mmseg_rmi.functional.pooling import Pooling
-from mmseg_rmi.functional.regions import regions_without_ignored
+from mmseg_rmi.functional.regions import kept_regions
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.functional.tracing import is_traced
 
@@ -90,13 +89,8 @@ class RegionTerm:
             one: ``H x W``, boolean, whether any does.
             valid: ``H x W``, boolean.
         """
-        kept = None
-        enough = valid.any() & (self.solver.count >= 2)
-        if self.settings.ignored == 'exclude':
-            ignored = (~valid).float()[None, None]
-            cells = downsample(ignored, 'max', self.settings.downsample_factor)[0, 0] > 0
-            kept = regions_without_ignored(cells, self.settings.region_size)
-            enough = kept.sum() >= 2
+        kept = kept_regions(valid, self.settings)
+        enough = valid.any() & (self.solver.count >= 2) if kept is None else kept.sum() >= 2
         classes = len(self.pooled)
         floor = 0.0 if self.settings.nonnegative else classes * self.settings.floor
         maps = self.pooling.one_hot(channel, one, classes, self.pooled.dtype)

@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmseg_rmi.functional.downsampling import downsample
+from mmseg_rmi.functional.settings import RMISettings
+
 
 def extract_regions(maps: Tensor, region_size: int) -> Tensor:
     """Cast maps into their multi-dimensional points.
@@ -32,17 +35,28 @@ def extract_regions(maps: Tensor, region_size: int) -> Tensor:
     return torch.stack(shifted, dim=-3).flatten(-2)
 
 
-def regions_without_ignored(ignored_cells: Tensor, region_size: int) -> Tensor:
-    """Tell which regions touch no ignored cell.
+def kept_regions(valid: Tensor, settings: RMISettings) -> Tensor | None:
+    """Tell which regions count: all, or with ``ignored='exclude'`` those without an ignored pixel.
 
     Args:
-        ignored_cells: ``... x h x w``, boolean.
-        region_size: side R of a region.
+        valid: ``... x H x W``, boolean, at full resolution.
+        settings: the constants of the objective.
 
     Returns:
-        ``... x n``, boolean.
+        ``... x n``, boolean, false where a region touches a cell with an ignored pixel; None if
+        all count.
+
+    Example:
+        >>> settings = RMISettings(downsample_factor=1, region_size=2, ignored='exclude')
+        >>> kept_regions(torch.tensor([[True, True, True], [True, True, False]]), settings)
+        tensor([ True, False])
     """
-    return ~extract_regions(ignored_cells, region_size).any(dim=-2)
+    if settings.ignored == 'zero':
+        return None
+    ignored = (~valid).float().reshape(-1, 1, *valid.shape[-2:])
+    cells = downsample(ignored, 'max', settings.downsample_factor) > 0
+    touched = extract_regions(cells, settings.region_size).any(dim=-2)
+    return ~touched.reshape(*valid.shape[:-2], -1)
 
 
 def centre(points: Tensor, kept: Tensor | None, covariance: str) -> Tensor:

@@ -20,7 +20,7 @@ from mmseg_rmi.functional import (
     region_score,
 )
 from mmseg_rmi.functional.objective import default_region_dtype
-from mmseg_rmi.functional.regions import regions_without_ignored
+from mmseg_rmi.functional.regions import kept_regions
 from mmseg_rmi.losses.validation import check_region_fits
 from mmseg_rmi.metrics.samples import read_map, read_truth
 from mmseg_rmi.segmentors.probabilities import ACTIVATIONS, Activation, to_probabilities
@@ -122,11 +122,8 @@ class RegionMutualInformationMetric(BaseMetric):
             ``C``, float64, from 0 to 1; NaN where the truth does not vary.
         """
         settings = self.settings
-        valid = (truth != self.ignore_index)[None]
-        kept = None
-        if settings.ignored == 'exclude':
-            ignored_cells = downsample((~valid)[None].float(), 'max', settings.downsample_factor)
-            kept = regions_without_ignored(ignored_cells[0, 0] > 0, settings.region_size)
+        valid = truth != self.ignore_index
+        kept = kept_regions(valid, settings)
 
         def points(full: Tensor, interpolation: str) -> Tensor:
             maps = full[None, None].to(probability.dtype)
@@ -138,7 +135,7 @@ class RegionMutualInformationMetric(BaseMetric):
         scores = torch.full([len(probability)], torch.nan, dtype=torch.float64)
         for channel in masks.flatten(1).any(dim=1).nonzero().flatten().tolist():
             of_truth = points(masks[channel], 'nearest')
-            of_prediction = points(probability[channel] * valid[0], 'bilinear')
+            of_prediction = points(probability[channel] * valid, 'bilinear')
             scores[channel] = region_score(of_truth, of_prediction, settings.ridge)
         return scores
 

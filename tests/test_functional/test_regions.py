@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close
 
-from mmseg_rmi.functional import centre, extract_regions
-from mmseg_rmi.functional.regions import regions_without_ignored
+from mmseg_rmi.functional import RMISettings, centre, extract_regions
+from mmseg_rmi.functional.regions import kept_regions
 
 
 @given(size=st.integers(1, 5), extra=st.tuples(st.integers(0, 6), st.integers(0, 6)))
@@ -18,9 +18,23 @@ def test_every_window_becomes_a_point(size, extra):
 
 
 def test_region_that_touches_an_ignored_cell_does_not_count():
-    ignored = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]).bool()
+    valid = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]]).bool()
+    settings = RMISettings(downsample_factor=1, region_size=2, ignored='exclude')
     kept = [[True, True, False], [True, True, False]]
-    assert regions_without_ignored(ignored, 2).reshape(2, 3).tolist() == kept
+    assert kept_regions(valid, settings).reshape(2, 3).tolist() == kept
+
+
+def test_cell_is_ignored_with_any_pixel_of_it_in_its_own_image():
+    valid = torch.ones(2, 1, 10, 18, dtype=torch.bool)
+    valid[1, 0, 9, 17] = False  # padding of 2: the last cell of 3 x 5
+    settings = RMISettings(region_size=2, ignored='exclude')
+    kept = kept_regions(valid, settings)
+    assert kept.shape == (2, 1, 8)
+    assert kept.flatten().tolist() == [True] * 15 + [False]
+
+
+def test_all_regions_count_where_ignored_pixels_are_background():
+    assert kept_regions(torch.zeros(1, 8, 8, dtype=torch.bool), RMISettings()) is None
 
 
 @pytest.mark.parametrize(('covariance', 'bias'), [('sum', None), ('mean', True)])
