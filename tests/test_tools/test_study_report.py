@@ -112,6 +112,22 @@ def test_a_class_has_its_means_and_its_gain(entries, tmp_path):
     assert row(lines, 'bicyclist') == ['bicyclist', '55.00', '59.00', '**+4.00 ± 2.48**']
 
 
+def test_every_method_of_the_headline_has_its_gain_on_each_class(entries, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(report, 'save', lambda figure, file: drawn.update({file.name: figure}))
+    crf = entry('ce-crf1', 1, 53.5, run_of='ce')
+    lines = report.write_report([*entries, crf, entry('bce', 0, 49.0)], tmp_path)
+    head = row(lines, 'IoU')
+    assert head[-2:] == ['RMI above CE', 'CE & CRF-1 above CE']
+    assert row(lines, 'bicyclist')[-2:] == ['**+4.00 ± 2.48**', '+1.50']
+    (axes,) = drawn['camvid_classes.png'].axes
+    _, labels = axes.get_legend_handles_labels()
+    assert labels == ['RMI', 'CE & CRF-1']
+    seeds = [list(line.get_xdata()) for line in axes.lines if line.get_marker() == '|']
+    assert [4.0, 3.0, 5.0] in seeds
+    assert [1.5] in seeds
+
+
 def test_the_cost_of_a_method_is_told(entries, tmp_path):
     lines = report.write_report(entries, tmp_path)
     assert row(lines, 'RMI', start='peak MB') == ['RMI', '1.50', '2000']

@@ -103,6 +103,10 @@ class Reported:
         """Variants of RMI that have a run."""
         return [variant for variant in VARIANTS if variant in self.runs]
 
+    def gainers(self) -> list[str]:
+        """Methods of the headline that have a run beside the baseline with the same seed."""
+        return [method for method in HEADLINE if self.gains(method, metric('mIoU'))]
+
     def values(self, method: str, measure: Callable[[Entry], float | None]) -> dict[int, float]:
         """A figure of every run of a method, by seed."""
         found = {seed: measure(entry) for seed, entry in sorted(self.runs[method].items())}
@@ -217,15 +221,17 @@ def _tabulate_pairs(
 
 
 def tabulate_classes(reported: Reported) -> list[str]:
-    """Mean IoU of each class, and the gain of RMI."""
-    methods = reported.methods()
+    """Mean IoU of each class, and the gains of the headline's methods."""
+    methods, gainers = reported.methods(), reported.gainers()
     rows = []
     for name in classes(reported):
         measure = metric(f'IoU.{name}')
         means = [reported.values(method, measure).values() for method in methods]
         cells = [f'{np.mean(list(values)):.2f}' if values else '-' for values in means]
-        rows.append([name, *cells, estimate(reported.gains('rmi', measure), '+')])
-    return make_table(['IoU', *map(label, methods), 'RMI above CE'], rows)
+        gains = [estimate(reported.gains(method, measure), '+') for method in gainers]
+        rows.append([name, *cells, *gains])
+    titles = [f'{label(method)} above {label(BASELINE)}' for method in gainers]
+    return make_table(['IoU', *map(label, methods), *titles], rows)
 
 
 def tabulate_cost(reported: Reported) -> list[str]:
@@ -382,8 +388,7 @@ def tabulate_headline(entries: Sequence[Entry]) -> list[str]:
     rows = []
     for data, title in DATA.items():
         reported = Reported(entries, data)
-        pairs = {method: reported.gains(method, MEASURES['mIoU']) for method in HEADLINE}
-        pairs = {method: gains for method, gains in pairs.items() if gains}
+        pairs = {m: reported.gains(m, MEASURES['mIoU']) for m in reported.gainers()}
         if pairs:
             levels = [reported.values(BASELINE, measure) for measure in MEASURES.values()]
             seeds = str(len(levels[0]))
@@ -458,22 +463,27 @@ def draw_trimaps(reported: Reported, file: Path) -> None:
 
 
 def draw_classes(reported: Reported, file: Path) -> None:
-    """Gain of RMI on each class, with every seed and the interval of the mean."""
-    figure, axes = plt.subplots(figsize=(5.6, 0.28 * len(classes(reported)) + 1.2))
-    figure.set_layout_engine('constrained')
-    for place, name in enumerate(classes(reported)):
-        gains = list(reported.gains('rmi', metric(f'IoU.{name}')).values())
-        if not gains:
-            continue
-        found = Estimate.of(gains)
-        error = None if np.isnan(found.half_width) else found.half_width
-        axes.errorbar(found.mean, place, xerr=error, fmt='o', color=COLOURS[0], capsize=3)
-        axes.plot(gains, [place] * len(gains), '|', color='#999999', markersize=9, zorder=0)
-    axes.axvline(0, color='black', linewidth=0.8)
-    axes.set_yticks(range(len(classes(reported))), classes(reported))
-    axes.invert_yaxis()
-    axes.set_xlabel('IoU of RMI above CE, in points')
-    axes.set_title(f'{DATA[reported.data]}: mean, its 95 % interval, and every seed')
+    """Gain of the headline's methods on each class: the mean, its interval, and every seed."""
+    names, methods = classes(reported), reported.gainers()
+    height = 1.4 + (0.12 + 0.12 * len(methods)) * len(names)
+    figure, axes = plt.subplots(figsize=(5.6, height), layout='constrained')
+    shifts = np.linspace(-0.25, 0.25, len(methods)) if len(methods) > 1 else [0.0]
+    for method, shift, colour in zip(methods, shifts, COLOURS, strict=False):
+        places = np.arange(len(names)) + shift
+        gains = [list(reported.gains(method, metric(f'IoU.{name}')).values()) for name in names]
+        found = [Estimate.of(values) if values else None for values in gains]
+        means = [each.mean if each else np.nan for each in found]
+        errors = np.nan_to_num([each.half_width if each else 0.0 for each in found])
+        style = dict(fmt='o', color=colour, markersize=4, capsize=2, linewidth=1.2)
+        axes.errorbar(means, places, xerr=errors, label=label(method), **style)
+        for place, values in zip(places, gains, strict=True):
+            axes.plot(values, [place] * len(values), '|', color=colour, markersize=7, alpha=0.5)
+    axes.axvline(0, color='#7f7f7f', linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(f'IoU above {label(BASELINE)}, in points')
+    axes.set_title(f'{DATA[reported.data]}:\nmean, its 95 % interval, and every seed')
+    figure.legend(loc='outside lower center', ncols=2, fontsize='small')
     save(figure, file)
 
 
@@ -499,7 +509,7 @@ def report_data(entries: Sequence[Entry], data: str, folder: Path) -> list[str]:
         lines += figure('seeds', 'mIoU of every run', draw_seeds)
         lines += figure('trimap', 'trimap curves', draw_trimaps)
         lines += [*tabulate_classes(reported), '']
-        if reported.gains('rmi', metric('mIoU')):
+        if reported.gainers():
             lines += figure('classes', 'gain of each class', draw_classes)
         lines += [*tabulate_cost(reported), '']
     if variants:
