@@ -467,7 +467,7 @@ def draw_classes(reported: Reported, file: Path) -> None:
     names, methods = classes(reported), reported.gainers()
     height = 1.4 + (0.12 + 0.12 * len(methods)) * len(names)
     figure, axes = plt.subplots(figsize=(5.6, height), layout='constrained')
-    shifts = np.linspace(-0.25, 0.25, len(methods)) if len(methods) > 1 else [0.0]
+    shifts = (np.arange(len(methods)) - (len(methods) - 1) / 2) * 0.8 / len(methods)
     for method, shift, colour in zip(methods, shifts, COLOURS, strict=False):
         places = np.arange(len(names)) + shift
         gains = [list(reported.gains(method, metric(f'IoU.{name}')).values()) for name in names]
