@@ -4,7 +4,8 @@ import argparse
 from inspect import signature
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import LoggerHook
 from mmseg.registry import METRICS
 
 from mmseg_rmi import launch
@@ -69,6 +70,14 @@ def augment(cfg: Config) -> None:
     cfg.model = {**cfg.tta_model, 'module': cfg.model}
 
 
+def write_scores_once(cfg: Config) -> None:
+    """Keep processes from writing the file of scores over one another."""
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    logger = hooks.setdefault('logger', ConfigDict(type='LoggerHook'))
+    if logger is not None and logger.type in ('LoggerHook', LoggerHook):
+        logger.type = 'MainProcessLoggerHook'
+
+
 def forget_training(cfg: Config) -> None:
     """Build nothing for training: painting would, and would then need the training images."""
     for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
@@ -86,6 +95,7 @@ def main() -> None:
         paint_predictions(cfg, args.show, args.wait_time, args.show_dir)
     if args.tta:
         augment(cfg)
+    write_scores_once(cfg)
     forget_training(cfg)
     launch.build_runner(cfg).test()
 

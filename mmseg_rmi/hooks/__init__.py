@@ -1,8 +1,15 @@
-"""Hooks: exact resumption, an end to diverged runs, memory layout, a late region term."""
+"""Hooks: exact resumption, an end to diverged runs, memory layout, a late region term, scores."""
 
 from mmseg_rmi.hooks.channels_last_hook import ChannelsLastHook
 from mmseg_rmi.hooks.check_invalid_loss_hook import CheckInvalidLossHook
+from mmseg_rmi.hooks.main_process_logger_hook import MainProcessLoggerHook
 from mmseg_rmi.hooks.region_term_warm_up_hook import RegionTermWarmUpHook
 from mmseg_rmi.hooks.rng_state_hook import RNGStateHook
 
-__all__ = ['ChannelsLastHook', 'CheckInvalidLossHook', 'RNGStateHook', 'RegionTermWarmUpHook']
+__all__ = [
+    'ChannelsLastHook',
+    'CheckInvalidLossHook',
+    'MainProcessLoggerHook',
+    'RNGStateHook',
+    'RegionTermWarmUpHook',
+]

@@ -2,6 +2,7 @@
 
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import LoggerHook
 from tool_runs import load_tool
 
 train, evaluate = load_tool('train.py'), load_tool('test.py')
@@ -98,3 +99,24 @@ def test_augmentation_wraps_the_model():
     evaluate.augment(cfg)
     assert cfg.model.to_dict() == dict(type='B', module=dict(type='A'))
     assert cfg.test_dataloader.dataset.pipeline == [dict(type='C')]
+
+
+@pytest.mark.parametrize('logger', [dict(type='LoggerHook', interval=5), dict(type=LoggerHook)])
+def test_one_process_writes_the_scores(logger):
+    cfg = Config(dict(default_hooks=dict(logger=logger)))
+    evaluate.write_scores_once(cfg)
+    assert cfg.default_hooks.logger == {**logger, 'type': 'MainProcessLoggerHook'}
+
+
+@pytest.mark.parametrize('hooks', [{}, dict(default_hooks=dict(timer=dict(type='TimerHook')))])
+def test_one_process_writes_the_scores_of_a_config_that_names_no_logger(hooks):
+    cfg = Config(hooks)
+    evaluate.write_scores_once(cfg)
+    assert cfg.default_hooks.logger.type == 'MainProcessLoggerHook'
+
+
+@pytest.mark.parametrize('logger', [None, dict(type='ClusterLoggerHook')])
+def test_another_logger_or_none_stays(logger):
+    cfg = Config(dict(default_hooks=dict(logger=logger)))
+    evaluate.write_scores_once(cfg)
+    assert cfg.default_hooks.logger == logger
