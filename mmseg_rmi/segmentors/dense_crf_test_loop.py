@@ -61,8 +61,8 @@ class DenseCRFTestLoop(TestLoop):
     or sigmoids. (Sigmoids are divided by their sum, which a CRF does not notice.)
 
     The CRF of an image runs in a worker process while the network predicts the next ones. Results
-    come out in the order of the data set. A bar shows the progress. A distributed test divides the
-    workers of a machine among its processes.
+    come out in the order of the data set. A bar shows the progress. Where torchrun started a
+    distributed test, its processes share the CPUs of a machine; Slurm gives each its own.
 
     Args:
         runner: the runner.
@@ -172,7 +172,7 @@ def _replace_labels(batch: PendingBatch) -> PendingBatch:
 
 
 def _check_fusion(model: nn.Module) -> None:
-    if isinstance(model, SegTTAModel):
+    if any(isinstance(module, SegTTAModel) for module in model.modules()):  # wrapped or not
         raise ValueError(
             'SegTTAModel hands on a label map without its mean probabilities, which the dense CRF '
             "would refine: set tta_model=dict(type='ProbabilityTTAModel')"

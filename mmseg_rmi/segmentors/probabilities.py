@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from mmseg_rmi.functional import promote
 
 Activation = Literal['sigmoid', 'softmax']
 ACTIVATIONS = get_args(Activation)
@@ -76,15 +80,30 @@ def to_probabilities(seg_logits: Tensor, activation: Activation) -> Tensor:
     return seg_logits.softmax(0) if activation == 'softmax' else seg_logits.sigmoid()
 
 
-def from_probabilities(probabilities: Tensor, activation: Activation) -> Tensor:
-    """Undo :func:`to_probabilities`, up to a constant per pixel for softmax.
+def average_probabilities(views: Sequence[Tensor], activation: Activation) -> Tensor:
+    """Find the ``seg_logits`` whose probabilities are the mean of those of several predictions.
 
-    >>> from_probabilities(torch.full((2, 1, 1), 0.5), 'sigmoid').flatten()
+    The mean is taken of logarithms, which tell apart what rounds to 0 or 1, in float32 or better.
+
+    Args:
+        views: ``seg_logits``, ``C x H x W`` each.
+        activation: what they are made probabilities with.
+
+    Returns:
+        ``C x H x W``; for softmax up to a constant per pixel, which changes nothing.
+
+    >>> views = [torch.full((2, 1, 1), logit) for logit in (-2.0, 2.0)]
+    >>> average_probabilities(views, 'sigmoid').flatten()
     tensor([0., 0.])
     """
-    if len(probabilities) == 1:
-        return probabilities
-    return probabilities.log() if activation == 'softmax' else probabilities.logit()
+    views = [promote(view) for view in views]
+    if len(views[0]) == 1:
+        return reduce(torch.add, views) / len(views)
+    if activation == 'softmax':
+        return reduce(torch.logaddexp, (view.log_softmax(0) for view in views))
+    yes = reduce(torch.logaddexp, (functional.logsigmoid(view) for view in views))
+    no = reduce(torch.logaddexp, (functional.logsigmoid(-view) for view in views))
+    return yes - no
 
 
 def to_distribution(seg_logits: Tensor, activation: Activation) -> Tensor:

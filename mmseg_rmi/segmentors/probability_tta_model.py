@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
-import torch
 from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
@@ -14,10 +12,9 @@ from mmseg.structures import SegDataSample
 
 from mmseg_rmi.segmentors.probabilities import (
     Activation,
+    average_probabilities,
     final_head,
-    from_probabilities,
     resolve_activation,
-    to_probabilities,
 )
 
 
@@ -53,13 +50,14 @@ class ProbabilityTTAModel(BaseTTAModel):
         return [self._merge(samples) for samples in data_samples_list]
 
     def _merge(self, samples: Sequence[SegDataSample]) -> SegDataSample:
-        scores = (to_probabilities(each.seg_logits.data, self.activation) for each in samples)
-        mean = reduce(torch.add, scores) / len(samples)
-        if len(mean) == 1:
-            labels = (mean > final_head(self.module).threshold).long()
+        seg_logits = average_probabilities(
+            [each.seg_logits.data for each in samples], self.activation
+        )
+        if len(seg_logits) == 1:
+            labels = (seg_logits > final_head(self.module).threshold).long()
         else:
-            labels = mean.argmax(0, keepdim=True)
+            labels = seg_logits.argmax(0, keepdim=True)
         merged = samples[0]
-        merged.seg_logits = PixelData(data=from_probabilities(mean, self.activation))
+        merged.seg_logits = PixelData(data=seg_logits)
         merged.pred_sem_seg = PixelData(data=labels)
         return merged

@@ -1,12 +1,18 @@
 """A test with a dense CRF behind the network, against pydensecrf fed by hand."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from crf_oracle import posterior, sigmoid, softmax
+from mmengine.config import ConfigDict
+from mmseg.registry import MODELS
 from PIL import Image
 from tiny_segmentor import build_runner, logits_of, segmentor, write_images, written
+from torch import nn
+
+from mmseg_rmi.segmentors import DenseCRFTestLoop
 
 pytest.importorskip('pydensecrf', reason='needs pydensecrf2')
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
@@ -99,6 +105,13 @@ def test_a_fusion_that_hides_its_mean_is_refused(tmp_path):
     write_images(tmp_path)
     with pytest.raises(ValueError, match=r"set tta_model=dict\(type='ProbabilityTTAModel'\)"):
         build_runner(tmp_path, model, CRF, TWICE).test()
+
+
+def test_a_fusion_that_hides_its_mean_is_refused_behind_a_wrapper():
+    wrapped = nn.Module()  # as MMDistributedDataParallel keeps it
+    wrapped.module = MODELS.build(dict(type='SegTTAModel', module=ConfigDict(segmentor(CE, 4))))
+    with pytest.raises(ValueError, match=r"set tta_model=dict\(type='ProbabilityTTAModel'\)"):
+        DenseCRFTestLoop(SimpleNamespace(model=wrapped), None, None)
 
 
 def test_a_prediction_without_a_path_is_refused(tmp_path):
