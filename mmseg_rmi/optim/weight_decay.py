@@ -22,26 +22,17 @@ class WeightsOnlyDecayConstructor(DefaultOptimWrapperConstructor):
         )
     """
 
-    paramwise_cfg: dict[str, Any]
-
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        # MMEngine asks add_params only if there is something to set.
         super().__init__(optim_wrapper_cfg, {'custom_keys': {}, **(paramwise_cfg or {})})
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: Any = None
     ) -> None:
         """Append one group of options for each parameter of a module."""
-        if not prefix:
-            self._spare_vectors(module)
         super().add_params(params, module, prefix, is_dcn_module)
-
-    def _spare_vectors(self, model: nn.Module) -> None:
-        """Give each vector (bias, norm) a key of its own, its full name, which beats all others."""
-        keys: dict[str, dict] = self.paramwise_cfg['custom_keys']
-        by_length = sorted(sorted(keys), key=len, reverse=True)  # MMEngine's order of precedence
-        vectors = [name for name, parameter in model.named_parameters() if parameter.ndim == 1]
-        spared = {
-            name: {**next((keys[key] for key in by_length if key in name), {}), 'decay_mult': 0.0}
-            for name in vectors
-        }
-        self.paramwise_cfg = {**self.paramwise_cfg, 'custom_keys': {**keys, **spared}}
+        if prefix:  # a part of the model, which comes again with the whole
+            return
+        for group in params:
+            if group['params'][0].ndim == 1:
+                group['weight_decay'] = 0.0

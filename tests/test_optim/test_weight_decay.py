@@ -1,6 +1,7 @@
 """Which parameters the constructor decays, and at which learning rate."""
 
 import pytest
+import torch
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
@@ -61,6 +62,20 @@ def test_the_longer_key_wins_for_weights_and_vectors_alike():
     assert found['decode_head.0.weight'] == pytest.approx((3 * LR, DECAY / 2))
     assert found['decode_head.0.bias'] == pytest.approx((3 * LR, 0.0))
     assert found['decode_head.1.bias'] == pytest.approx((10 * LR, 0.0))
+
+
+def test_multipliers_of_biases_hold():
+    found = options(network(), paramwise_cfg=dict(bias_lr_mult=2.0))
+    assert found['backbone.0.bias'] == (2 * LR, 0.0)
+    assert found['backbone.0.weight'] == (LR, DECAY)
+
+
+def test_a_matrix_whose_name_begins_as_a_vector_does_is_decayed():
+    model = nn.Module()
+    model.scale = nn.Parameter(torch.ones(3))
+    model.scale_proj = nn.Conv2d(3, 3, 1)
+    found = {name: decay for name, (_, decay) in options(model).items()}
+    assert found == {'scale': 0.0, 'scale_proj.weight': DECAY, 'scale_proj.bias': 0.0}
 
 
 def test_one_constructor_serves_several_models():
