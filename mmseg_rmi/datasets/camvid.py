@@ -8,6 +8,8 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from mmseg_rmi.functional.settings import check_integer
+
 CLASSES = (
     'sky',
     'building',
@@ -137,6 +139,7 @@ class CamVidFoldDataset(CamVidDataset):
     Raises:
         ValueError: There is no such fold, or a drive has fewer images than there are folds; and
             the errors of :class:`CamVidDataset`.
+        TypeError: A number of folds, or a fold, that is no integer.
 
     Example:
         >>> from tempfile import mkdtemp
@@ -154,8 +157,8 @@ class CamVidFoldDataset(CamVidDataset):
     def __init__(
         self, fold: int, held_out: bool = False, num_folds: int = 6, **kwargs: Any
     ) -> None:
-        if not 0 <= fold < num_folds:
-            raise ValueError(f'fold must be 0 to {num_folds - 1} (num_folds - 1), not {fold}')
+        check_integer('num_folds', num_folds, 2)
+        check_integer('fold', fold, 0, num_folds - 1)
         self.fold = fold
         self.held_out = held_out
         self.num_folds = num_folds
@@ -164,7 +167,7 @@ class CamVidFoldDataset(CamVidDataset):
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the list, and keep the stretches of this fold or all others, drive by drive."""
         drives: dict[str, list[dict[str, Any]]] = {}
-        for image in sorted(super().load_data_list(), key=lambda image: image['img_path']):
+        for image in sorted(super().load_data_list(), key=lambda image: _frame(image['img_path'])):
             drives.setdefault(_drive(image['img_path']), []).append(image)
         kept = []
         for drive, images in drives.items():
@@ -179,6 +182,11 @@ class CamVidFoldDataset(CamVidDataset):
         return kept
 
 
+def _frame(path: str) -> str:
+    """``0016E5_00390`` of ``train/0016E5_00390.png``: splits part one drive among folders."""
+    return PurePosixPath(path).stem
+
+
 def _drive(path: str) -> str:
     """``0016E5`` of ``train/0016E5_00390.png``."""
-    return PurePosixPath(path).stem.rpartition('_')[0]
+    return _frame(path).rpartition('_')[0]

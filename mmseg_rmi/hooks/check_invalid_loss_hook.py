@@ -6,6 +6,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from mmseg_rmi.functional.settings import check_integer
+
 
 @HOOKS.register_module()
 class CheckInvalidLossHook(Hook):
@@ -17,6 +19,8 @@ class CheckInvalidLossHook(Hook):
         interval: Number of iterations from one look to the next, at least 1.
 
     Raises:
+        ValueError: The interval is less than 1.
+        TypeError: The interval is no integer.
         FloatingPointError: A loss is not finite; names it, its value and the iteration.
 
     Example:
@@ -24,8 +28,7 @@ class CheckInvalidLossHook(Hook):
     """
 
     def __init__(self, interval: int = 50) -> None:
-        if interval < 1:
-            raise ValueError(f'interval must be at least 1, got {interval}')
+        check_integer('interval', interval, 1)
         self.interval = interval
 
     def after_train_iter(

@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from mmseg_rmi.functional.settings import check_number
 from mmseg_rmi.losses import RMILoss
 
 
@@ -31,12 +32,15 @@ class RegionTermWarmUpHook(Hook):
     Raises:
         ValueError: ``begin`` and ``end`` are not as above; or, at the start of training, the model
             has no ``RMILoss``.
+        TypeError: one of them is not a number.
 
     Example:
         >>> custom_hooks = [dict(type='RegionTermWarmUpHook', begin=0.25, end=0.75)]
     """
 
     def __init__(self, begin: float = 0.25, end: float = 0.75) -> None:
+        check_number('begin', begin)
+        check_number('end', end)
         if not 0 <= begin <= end <= 1:
             raise ValueError(f'need 0 <= begin <= end <= 1, got begin={begin} and end={end}')
         self.begin = begin

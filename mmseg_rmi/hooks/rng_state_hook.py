@@ -27,6 +27,9 @@ class RNGStateHook(Hook):
     The weights agree bit for bit where the device computes deterministically (CPUs do; on GPUs set
     ``randomness=dict(deterministic=True)``) and the number of processes stays the same.
 
+    Raises:
+        ValueError: at the start of training, the runner was not built from a config.
+
     Example:
         >>> custom_hooks = [dict(type='RNGStateHook')]
     """
@@ -96,7 +99,13 @@ def _seed_samples(runner: Runner) -> None:
     broadcast(shared)  # with diff_rank_seed, ranks have their own seeds, but one for the sampler
     seed = int(shared)
     # Built anew: the loop's may have been drawn from, and has the seed from before resumption.
-    loader = runner.build_dataloader(runner.cfg.train_dataloader, seed=seed)
+    settings = runner.cfg.get('train_dataloader')
+    if settings is None:
+        raise ValueError(
+            'RNGStateHook builds the training loader from the config of the run, and there is no '
+            'train_dataloader in it: build the runner with Runner.from_cfg, or leave out the hook'
+        )
+    loader = runner.build_dataloader(settings, seed=seed)
     entropy = (seed, runner.rank)
     if not hasattr(loop, 'dataloader_iterator'):
         loop.dataloader = seeded_loader(loader, entropy, runner.iter)

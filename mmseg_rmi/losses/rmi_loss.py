@@ -142,7 +142,7 @@ class RMILoss(nn.Module):
             TypeError: as :meth:`forward`.
         """
         up_sampled = logits
-        if logits.dim() == 4 and labels.dim() == 3:
+        if logits.dim() == 4 and labels.dim() == 3 and logits.numel() > 0:
             up_sampled = logits[..., :1, :1].expand(-1, -1, *labels.shape[1:])  # for its shape only
         check_inputs(up_sampled, labels, None, ignore_index)
         labels = _widen(labels)

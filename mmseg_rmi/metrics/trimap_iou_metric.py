@@ -11,6 +11,7 @@ from mmseg.registry import METRICS
 from torch import Tensor
 
 from mmseg_rmi.functional.boundaries import near_other_label
+from mmseg_rmi.functional.settings import check_integer
 from mmseg_rmi.metrics.overlap_metric import OverlapMetric, count_labels, overlap
 
 
@@ -29,7 +30,8 @@ class TrimapIoUMetric(OverlapMetric):
         kwargs: of ``mmengine.evaluator.BaseMetric``.
 
     Raises:
-        ValueError: ``widths`` is empty, not ascending, or holds what is not a positive integer.
+        ValueError: ``widths`` is empty, not ascending, or holds a number below 1.
+        TypeError: ``widths`` is no list, or holds what is no integer.
 
     Source: Kohli et al., "Robust higher order potentials for enforcing label consistency", IJCV
         2009; as drawn by Chen et al., "DeepLab", TPAMI 2018.
@@ -44,9 +46,12 @@ class TrimapIoUMetric(OverlapMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(ignore_index, **kwargs)
-        integers = all(isinstance(width, int) and width > 0 for width in widths)
-        if not widths or not integers or any(one >= next_ for one, next_ in pairwise(widths)):
-            raise ValueError(f'widths must be positive integers, ascending; got {widths!r}')
+        if not isinstance(widths, Sequence):
+            raise TypeError(f'widths must be a list of integers, got {widths!r}')
+        for width in widths:
+            check_integer('each of widths', width, 1)
+        if not widths or any(one >= next_ for one, next_ in pairwise(widths)):
+            raise ValueError(f'widths must be one or more integers, ascending; got {widths!r}')
         self.widths = tuple(widths)
 
     def count(self, prediction: Tensor, truth: Tensor, classes: int) -> Tensor:

@@ -129,6 +129,16 @@ def test_a_fold_holds_out_a_stretch_of_each_drive(tmp_path):
     ]
 
 
+def test_a_fold_follows_a_drive_through_the_folders_of_a_list(tmp_path):
+    """Else an image of one folder would be held out between two that are not."""
+    folders = ['train', 'val', 'train', 'val', 'train', 'val']
+    (tmp_path / 'train.txt').write_text(
+        ''.join(f'{folder}/A_{i}.png {folder}annot/A_{i}.png\n' for i, folder in enumerate(folders))
+    )
+    held_out = fold_of(tmp_path, 1, held_out=True, num_folds=3)
+    assert names_of(held_out) == ['A_2.png', 'A_3.png']
+
+
 def test_every_image_is_held_out_once(tmp_path):
     names = drives(tmp_path, A=6, B=13)
     held_out = [names_of(fold_of(tmp_path, fold, held_out=True)) for fold in range(6)]
@@ -147,8 +157,15 @@ def test_the_registry_builds_a_fold(make_copy):
 
 @pytest.mark.parametrize('fold', [-1, 6])
 def test_a_fold_that_is_not_there_is_refused(tmp_path, fold):
-    with pytest.raises(ValueError, match=rf'fold must be 0 to 5 \(num_folds - 1\), not {fold}'):
+    with pytest.raises(ValueError, match=rf'fold must be from 0 to 5, got {fold}'):
         fold_of(tmp_path, fold)
+
+
+def test_numbers_of_folds_that_cannot_be_are_refused(tmp_path):
+    with pytest.raises(TypeError, match=r'fold must be an integer, got 0\.5'):
+        fold_of(tmp_path, 0.5)
+    with pytest.raises(ValueError, match='num_folds must be at least 2, got 1'):
+        fold_of(tmp_path, 0, num_folds=1)
 
 
 def test_a_drive_too_short_to_split_is_named(tmp_path):

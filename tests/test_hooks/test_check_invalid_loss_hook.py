@@ -33,3 +33,8 @@ def test_what_is_not_a_loss_may_be_anything(make_runner, tmp_path):
 def test_an_interval_below_one_is_refused():
     with pytest.raises(ValueError, match='interval must be at least 1, got 0'):
         HOOKS.build(dict(type='CheckInvalidLossHook', interval=0))
+
+
+def test_an_interval_that_is_no_number_of_iterations_is_refused():
+    with pytest.raises(TypeError, match=r'interval must be an integer, got 2\.5'):
+        HOOKS.build(dict(type='CheckInvalidLossHook', interval=2.5))

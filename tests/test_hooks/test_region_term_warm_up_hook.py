@@ -100,6 +100,11 @@ def test_shares_that_are_none_are_refused(begin, end):
         RegionTermWarmUpHook(begin, end)
 
 
+def test_a_share_that_is_no_number_is_refused():
+    with pytest.raises(TypeError, match=r"begin must be a number, got '0\.1'"):
+        RegionTermWarmUpHook('0.1', 0.5)
+
+
 def test_a_model_without_the_loss_is_refused(make_runner, tmp_path):
     runner = make_runner(tmp_path, hooks=[dict(type='RegionTermWarmUpHook')], workers=0)
     with pytest.raises(ValueError, match='needs a model with an RMILoss, and there is none'):

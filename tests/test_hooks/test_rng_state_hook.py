@@ -94,3 +94,10 @@ def test_states_of_another_number_of_processes_are_left_alone_with_a_warning(
     runner.logger.addHandler(caplog.handler)
     final_weights(runner)
     assert 'holds the random states of 0 processes and the run has 1' in caplog.text
+
+
+def test_a_runner_without_a_config_is_refused(make_runner, tmp_path):
+    runner = make_runner(tmp_path, hooks=HOOKS)
+    runner.cfg.pop('train_dataloader')
+    with pytest.raises(ValueError, match='no train_dataloader in it: build the runner with Runner'):
+        runner.train()

@@ -46,6 +46,13 @@ def test_logits_must_hold_something(loss, shape):
         loss(torch.zeros(shape), labels)
 
 
+@pytest.mark.parametrize('shape', [(0, 3, 8, 8), (2, 0, 8, 8), (2, 3, 0, 5)])
+def test_streamed_logits_must_hold_something(shape):
+    labels = torch.zeros(shape[0], 32, 32, dtype=torch.long)
+    with pytest.raises(ValueError, match=f'{re.escape(str(shape))} hold nothing'):
+        RMILoss().stream(torch.zeros(shape), labels, align_corners=False)
+
+
 @every_loss
 def test_logits_must_be_floating_point(loss):
     logits, labels = make_batch()

@@ -70,7 +70,21 @@ def test_a_map_of_one_label_has_no_band():
     assert math.isnan(found['trimap/mIoU.40'])
 
 
-@pytest.mark.parametrize('widths', [(), (0, 1), (2, 1), (1, 1), (1.5,)])
+@pytest.mark.parametrize('widths', [(), (2, 1), (1, 1)])
 def test_widths_that_are_no_bands_are_refused(widths):
-    with pytest.raises(ValueError, match='widths must be positive integers, ascending'):
+    with pytest.raises(ValueError, match='widths must be one or more integers, ascending'):
+        TrimapIoUMetric(widths=widths)
+
+
+@pytest.mark.parametrize(
+    ('widths', 'error', 'message'),
+    [
+        ((0, 1), ValueError, 'each of widths must be at least 1, got 0'),
+        ((1.5,), TypeError, 'each of widths must be an integer, got 1.5'),
+        ((True, 2), TypeError, 'each of widths must be an integer, got True'),
+        (3, TypeError, 'widths must be a list of integers, got 3'),
+    ],
+)
+def test_widths_that_are_no_numbers_of_pixels_are_refused(widths, error, message):
+    with pytest.raises(error, match=message):
         TrimapIoUMetric(widths=widths)
