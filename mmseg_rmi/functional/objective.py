@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmseg_rmi.functional.downsampling import downsample
 from mmseg_rmi.functional.mutual_information import log_volume
-from mmseg_rmi.functional.regions import centre, extract_regions, kept_regions
+from mmseg_rmi.functional.regions import kept_regions, region_points
 from mmseg_rmi.functional.settings import RMISettings
 
 
@@ -145,13 +144,9 @@ def negative_lower_bounds(
     Returns:
         ``B x C`` in nats, of ``region_dtype``. An image without two regions that count gives 0.
     """
-    method, factor, size = settings.downsample, settings.downsample_factor, settings.region_size
-    truth = downsample(truth, method, factor, interpolation='nearest').to(region_dtype)
-    probability = downsample(probability, method, factor).to(region_dtype)
     kept = kept_regions(valid, settings)
-
-    truth = centre(extract_regions(truth, size), kept, settings.covariance)
-    probability = centre(extract_regions(probability, size), kept, settings.covariance)
+    truth = region_points(truth, kept, settings, region_dtype, interpolation='nearest')
+    probability = region_points(probability, kept, settings, region_dtype)
     bound = log_volume(truth, probability, settings.ridge) / (2 * settings.dimension)
 
     # below 0 by rounding alone

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mmseg_rmi.functional.gradient_with_value import value_with_gradient, working_dtype
 from mmseg_rmi.functional.objective import Normalizers, batch_normalizers, default_region_dtype
 from mmseg_rmi.functional.region_term import RegionTerm, TrueRegions
 from mmseg_rmi.functional.settings import RMISettings
@@ -41,8 +42,8 @@ def one_pass_objective(
 ) -> Tensor:
     """:func:`mmseg_rmi.functional.rmi_objective` in one visit: same arguments, same value.
 
-    The gradient is made with the value and kept in float32 or better until it is scaled by what
-    comes from above. Without gradients (``torch.no_grad``, ``inference_mode``) only the value is.
+    The gradient is made with the value, see
+    :func:`mmseg_rmi.functional.gradient_with_value.value_with_gradient`.
 
     Raises:
         RuntimeError: when a second derivative is asked for.
@@ -54,63 +55,63 @@ def one_pass_objective(
         >>> logits.grad.shape
         torch.Size([2, 3, 32, 32])
     """
-    build_visitor = partial(
+    build_visitor = visitor_builder(
+        logits,
+        labels,
+        settings,
+        ignore_index=ignore_index,
+        normalizers=normalizers,
+        region_dtype=region_dtype,
+    )
+    compute = partial(_visit_batch, build_visitor)
+    (objective,) = value_with_gradient(compute, logits, labels, pixel_weight)
+    return objective
+
+
+def visitor_builder(
+    logits: Tensor,
+    labels: Tensor,
+    settings: RMISettings | None,
+    *,
+    ignore_index: int,
+    normalizers: Normalizers | None,
+    region_dtype: torch.dtype | None,
+    with_scores: bool = False,
+) -> Callable[[], ImageVisitor]:
+    """What builds the visitor of a batch, of labels' size; it holds neither logits nor labels."""
+    return partial(
         ImageVisitor,
-        logits.shape[1:],
+        torch.Size([logits.shape[1], *labels.shape[1:]]),
         settings or RMISettings(),
         normalizers or batch_normalizers(labels, ignore_index),
         ignore_index=ignore_index,
-        dtype=torch.float64 if logits.dtype == torch.float64 else torch.float32,
+        dtype=working_dtype(logits),
         region_dtype=region_dtype or default_region_dtype(logits.device),
         device=logits.device,
+        with_scores=with_scores,
     )
-    if torch.is_grad_enabled() and logits.requires_grad:
-        return _OnePass.apply(logits, labels, pixel_weight, build_visitor)
-    return build_visitor().visit_batch(logits, labels, pixel_weight)
 
 
-class _OnePass(torch.autograd.Function):
-    """Makes the gradient with the value, for the first backward pass; another makes it anew.
-
-    The visitor's memory is not kept until then: the network's backward pass has use for it.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        logits: Tensor,
-        labels: Tensor,
-        pixel_weight: Tensor | None,
-        build_visitor: Callable[[], ImageVisitor],
-    ) -> Tensor:
-        ctx.save_for_backward(logits, labels, pixel_weight)
-        ctx.build_visitor = build_visitor
-        visitor = build_visitor()
-        ctx.gradient = visitor.empty_gradient(logits)
-        return visitor.visit_batch(logits, labels, pixel_weight, ctx.gradient)
-
-    @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None, None]:
-        refuse_second_derivative()
-        logits, labels, pixel_weight = ctx.saved_tensors
-        gradient, ctx.gradient = ctx.gradient, None
-        if gradient is None:
-            visitor = ctx.build_visitor()
-            gradient = visitor.empty_gradient(logits)
-            visitor.visit_batch(logits, labels, pixel_weight, gradient)
-        return gradient.mul_(scale).to(logits.dtype), None, None, None
-
-
-def refuse_second_derivative() -> None:
-    """Raise in a backward pass that is recorded, which would take the gradient for a constant.
-
-    ``once_differentiable`` of torch does so only if what comes from above requires a gradient.
-    """
-    if torch.is_grad_enabled():
-        raise RuntimeError(
-            'the gradient of the RMI objective cannot be differentiated: call backward without '
-            'create_graph=True, or take mmseg_rmi.functional.rmi_objective'
+def _visit_batch(
+    build_visitor: Callable[[], ImageVisitor],
+    logits: Tensor,
+    labels: Tensor,
+    pixel_weight: Tensor | None,
+    gradient: Tensor | None,
+) -> tuple[Tensor]:
+    """Sum of both terms over a batch; arguments as of a visit, with a leading ``B``."""
+    visitor = build_visitor()
+    terms = [
+        visitor.visit(
+            logits[image],
+            labels[image],
+            None if pixel_weight is None else pixel_weight[image],
+            None if gradient is None else gradient[image],
         )
+        for image in range(len(logits))
+    ]
+    total = torch.stack([pixel + region for pixel, region, _ in terms]).sum()
+    return (total.to(visitor.dtype),)
 
 
 class ImageTerms(NamedTuple):
@@ -166,7 +167,6 @@ class ImageVisitor:
             for first in range(0, self.channels, block)
         ]
         self.scratch = torch.empty(block, height, width, dtype=dtype, device=device)
-        self.probability = torch.empty_like(self.scratch)
         self.unit = torch.ones((), dtype=dtype, device=device)
         self.entropy = _CrossEntropy(self.scratch)
         self.region_term = None
@@ -181,29 +181,6 @@ class ImageVisitor:
                 device=device,
                 with_scores=with_scores,
             )
-
-    def empty_gradient(self, logits: Tensor) -> Tensor:
-        """Memory for the gradient of a batch, ``B x C x H x W``."""
-        return torch.empty(logits.shape, dtype=self.dtype, device=logits.device)
-
-    def visit_batch(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        pixel_weight: Tensor | None = None,
-        gradient: Tensor | None = None,
-    ) -> Tensor:
-        """Sum of both terms over a batch; arguments as in :meth:`visit` with a leading ``B``."""
-        terms = [
-            self.visit(
-                logits[image],
-                labels[image],
-                None if pixel_weight is None else pixel_weight[image],
-                None if gradient is None else gradient[image],
-            )
-            for image in range(len(logits))
-        ]
-        return torch.stack([pixel + region for pixel, region, _ in terms]).sum().to(self.dtype)
 
     def visit(
         self,
@@ -238,7 +215,7 @@ class ImageVisitor:
         truth = None if term is None else term.read(channel, one, valid)
         for block in self.blocks:
             values = logits[block].to(self.dtype)
-            out = self.probability[: len(values)] if gradient is None else gradient[block]
+            out = None if gradient is None else gradient[block]
             probability = self.entropy.add(values, out)
             if term is not None and truth is not None and truth.shows(block):
                 term.collect(probability.mul_(mask), block.start)
@@ -283,8 +260,8 @@ class _CrossEntropy:
         self.product = torch.ones_like(scratch[0])
         self.factors = 0
 
-    def add(self, logits: Tensor, out: Tensor) -> Tensor:
-        """Count a block of maps, ``k x H x W``; write their sigmoids to ``out`` and return them."""
+    def add(self, logits: Tensor, out: Tensor | None) -> Tensor:
+        """Count a block of maps, ``k x H x W``; return their sigmoids, in ``out`` if given."""
         scratch = self.scratch[: len(logits)]
         for positive in torch.clamp(logits, min=0, out=scratch).unbind():
             self.positive += positive

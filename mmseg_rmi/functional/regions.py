@@ -59,6 +59,34 @@ def kept_regions(valid: Tensor, settings: RMISettings) -> Tensor | None:
     return ~touched.reshape(*valid.shape[:-2], -1)
 
 
+def region_points(
+    maps: Tensor,
+    kept: Tensor | None,
+    settings: RMISettings,
+    dtype: torch.dtype = torch.float64,
+    interpolation: str = 'bilinear',
+) -> Tensor:
+    """Down-sample maps, cast them into multi-dimensional points, and centre these.
+
+    Args:
+        maps: ``B x C x H x W``, floating point.
+        kept: ``... x n``, boolean (broadcast), the regions that count, see :func:`kept_regions`.
+        settings: the constants of the objective.
+        dtype: of all that comes after the down-sampling.
+        interpolation: of ``downsample='interp'``.
+
+    Returns:
+        ``B x C x d x n``, of ``dtype``.
+
+    Example:
+        >>> region_points(torch.rand(1, 2, 16, 16), None, RMISettings()).shape
+        torch.Size([1, 2, 9, 9])
+    """
+    maps = downsample(maps, settings.downsample, settings.downsample_factor, interpolation)
+    points = extract_regions(maps.to(dtype), settings.region_size)
+    return centre(points, kept, settings.covariance)
+
+
 def centre(points: Tensor, kept: Tensor | None, covariance: str) -> Tensor:
     """Centre points so that ``X @ X.mT`` is their covariance.
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mmseg_rmi.functional.gradient_with_value import value_with_gradient
 from mmseg_rmi.functional.interpolation import bilinear_adjoint, bilinear_into
-from mmseg_rmi.functional.objective import Normalizers, batch_normalizers, default_region_dtype
-from mmseg_rmi.functional.one_pass import ImageVisitor, refuse_second_derivative
+from mmseg_rmi.functional.objective import Normalizers
+from mmseg_rmi.functional.one_pass import ImageVisitor, visitor_builder
 from mmseg_rmi.functional.settings import RMISettings
 
 
@@ -69,30 +70,28 @@ def streamed_objective(
         >>> logits.grad.shape
         torch.Size([2, 3, 8, 8])
     """
-    build_visitor = partial(
-        ImageVisitor,
-        torch.Size([logits.shape[1], *labels.shape[1:]]),
-        settings or RMISettings(),
-        normalizers or batch_normalizers(labels, ignore_index),
+    build_visitor = visitor_builder(
+        logits,
+        labels,
+        settings,
         ignore_index=ignore_index,
-        dtype=torch.float64 if logits.dtype == torch.float64 else torch.float32,
-        region_dtype=region_dtype or default_region_dtype(logits.device),
-        device=logits.device,
+        normalizers=normalizers,
+        region_dtype=region_dtype,
         with_scores=True,
     )
-    if torch.is_grad_enabled() and logits.requires_grad:
-        return StreamedTerms(*_Streamed.apply(logits, labels, align_corners, build_visitor))
-    return _stream(build_visitor(), logits, labels, align_corners)
+    compute = partial(_stream, build_visitor, align_corners)
+    return StreamedTerms(*value_with_gradient(compute, logits, labels))
 
 
 def _stream(
-    visitor: ImageVisitor,
+    build_visitor: Callable[[], ImageVisitor],
+    align_corners: bool,
     logits: Tensor,
     labels: Tensor,
-    align_corners: bool,
-    gradient: Tensor | None = None,
+    gradient: Tensor | None,
 ) -> StreamedTerms:
     """Sum over the images, one after the other; the gradient by the logits is written if given."""
+    visitor = build_visitor()
     # One image's memory for all of them: what is freed in turn, an allocator may not reuse.
     full = logits.new_empty(logits.shape[1], *labels.shape[1:], dtype=visitor.dtype)
     found, correct = [], []
@@ -115,37 +114,3 @@ def _stream(
 def _count_correct(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     prediction = (logits[0] > 0).long() if len(logits) == 1 else logits.argmax(dim=0)
     return ((prediction == labels) & (labels != ignore_index)).sum()
-
-
-class _Streamed(torch.autograd.Function):
-    """Makes the gradient with the value, for the first backward pass; another makes it anew.
-
-    The visitor's memory is not kept until then: the network's backward pass has use for it.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        logits: Tensor,
-        labels: Tensor,
-        align_corners: bool,
-        build_visitor: Callable[[], ImageVisitor],
-    ) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(logits, labels)
-        ctx.align_corners, ctx.build_visitor = align_corners, build_visitor
-        visitor = build_visitor()
-        ctx.gradient = visitor.empty_gradient(logits)
-        total, *others = _stream(visitor, logits, labels, align_corners, ctx.gradient)
-        ctx.mark_non_differentiable(*others)
-        return total, *others
-
-    @staticmethod
-    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:
-        refuse_second_derivative()
-        logits, labels = ctx.saved_tensors
-        gradient, ctx.gradient = ctx.gradient, None
-        if gradient is None:
-            visitor = ctx.build_visitor()
-            gradient = visitor.empty_gradient(logits)
-            _stream(visitor, logits, labels, ctx.align_corners, gradient)
-        return gradient.mul_(scale).to(logits.dtype), None, None, None

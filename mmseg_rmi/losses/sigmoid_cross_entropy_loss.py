@@ -9,7 +9,13 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_rmi.functional import cross_entropy_sum, one_hot, promote
+from mmseg_rmi.functional import (
+    RMISettings,
+    cross_entropy_sum,
+    one_hot,
+    one_pass_objective,
+    promote,
+)
 from mmseg_rmi.functional.settings import check_number
 from mmseg_rmi.losses.finiteness import spoil_gradient_if_not_finite
 from mmseg_rmi.losses.normalization import global_normalizers
@@ -88,16 +94,27 @@ class SigmoidCrossEntropyLoss(nn.Module):
                 'of logits'
             )
         with torch.autocast(logits.device.type, enabled=False):
-            logits = promote(logits)
-            total = cross_entropy_sum(
-                logits,
-                one_hot(labels, logits.shape[1], ignore_index).to(logits.dtype),
-                (labels != ignore_index).unsqueeze(1),
-                pixel_weight=weight,
-                class_weight=self.class_weight,
-            )
-            loss = self.loss_weight * total / global_normalizers(labels, ignore_index).pixels
-        return spoil_gradient_if_not_finite(loss)
+            normalizers = global_normalizers(labels, ignore_index)
+            if self.class_weight is None:
+                loss = one_pass_objective(
+                    logits,
+                    labels,
+                    RMISettings(loss_lambda=1.0),
+                    ignore_index=ignore_index,
+                    pixel_weight=weight,
+                    normalizers=normalizers,
+                )
+            else:
+                logits = promote(logits)
+                total = cross_entropy_sum(
+                    logits,
+                    one_hot(labels, logits.shape[1], ignore_index).to(logits.dtype),
+                    (labels != ignore_index).unsqueeze(1),
+                    pixel_weight=weight,
+                    class_weight=self.class_weight,
+                )
+                loss = total / normalizers.pixels
+        return spoil_gradient_if_not_finite(self.loss_weight * loss)
 
     @property
     def loss_name(self) -> str:

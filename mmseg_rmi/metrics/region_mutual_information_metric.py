@@ -12,15 +12,12 @@ from torch import Tensor
 
 from mmseg_rmi.functional import (
     RMISettings,
-    centre,
-    downsample,
-    extract_regions,
     one_hot,
     promote,
     region_score,
 )
 from mmseg_rmi.functional.objective import default_region_dtype
-from mmseg_rmi.functional.regions import kept_regions
+from mmseg_rmi.functional.regions import kept_regions, region_points
 from mmseg_rmi.losses.validation import check_region_fits
 from mmseg_rmi.metrics.samples import read_map, read_truth
 from mmseg_rmi.segmentors.probabilities import ACTIVATIONS, Activation, to_probabilities
@@ -124,12 +121,11 @@ class RegionMutualInformationMetric(BaseMetric):
         settings = self.settings
         valid = truth != self.ignore_index
         kept = kept_regions(valid, settings)
+        dtype = default_region_dtype(probability.device)
 
         def points(full: Tensor, interpolation: str) -> Tensor:
             maps = full[None, None].to(probability.dtype)
-            maps = downsample(maps, settings.downsample, settings.downsample_factor, interpolation)
-            maps = maps[0, 0].to(default_region_dtype(maps.device))
-            return centre(extract_regions(maps, settings.region_size), kept, settings.covariance)
+            return region_points(maps, kept, settings, dtype, interpolation)[0, 0]
 
         masks = one_hot(truth[None], len(probability), self.ignore_index)[0]
         scores = torch.full([len(probability)], torch.nan, dtype=torch.float64)

@@ -35,4 +35,4 @@ def test_ratios_are_to_cross_entropy_and_to_the_logits():
 
 
 def test_profile_names_operations():
-    assert '_OnePass' in benchmark.profile(SMALL, 'cpu', calls=1)
+    assert '_GradientWithValue' in benchmark.profile(SMALL, 'cpu', calls=1)
