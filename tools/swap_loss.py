@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -21,8 +22,10 @@ from mmengine.registry import init_default_scope
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from rich.console import Console
+from torch import nn
 
 from mmseg_rmi.decode_heads import streamed_heads
+from mmseg_rmi.segmentors.probabilities import find_activation
 
 PIXEL_LOSS = 'SigmoidCrossEntropyLoss'
 DEFAULT_LOSS = ConfigDict(type='CrossEntropyLoss')  # of a decode head that names none
@@ -228,6 +231,33 @@ class Swap:
         self.note('tta_model', new['type'], 'averages sigmoids, which RMI trains, and no softmax')
         return new
 
+    def activation(self, settings: ConfigDict) -> dict[str, dict[str, str]]:
+        """Tell this project's fusion and CRF what losses beside RMI leave them to guess."""
+        asking = {'tta_model': 'ProbabilityTTAModel', 'test_cfg': 'DenseCRFTestLoop'}
+        places = [
+            name
+            for name, kind in asking.items()
+            if (found := settings.get(name)) and found.type == kind and not found.get('activation')
+        ]
+        if not places:
+            return {}
+        head = settings.model.decode_head
+        head = head[-1] if isinstance(head, (list, tuple)) else head
+        losses, names = self.present_losses(head, 'decode_head')
+        if any(MODELS.get(loss.type) is None for loss in losses):
+            why = f'{names} is not registered here; after softmax it is activation=softmax'
+            self.note(', '.join(places), 'look at it', why)
+            return {}
+        said = find_activation(
+            SimpleNamespace(
+                out_channels=head.get('out_channels'),
+                loss_decode=nn.ModuleList(MODELS.build(loss) for loss in losses),
+            )
+        )
+        for name in places:
+            self.note(name, f'activation={said!r}', f'as of {names}; RMILoss alone is of sigmoid')
+        return {name: {'activation': said} for name in places}
+
 
 def _without_delete(changes: dict[str, Any]) -> dict[str, Any]:
     """Settings for ``dict(base, ...)``, which replaces what a config's merge would merge."""
@@ -348,14 +378,23 @@ def swap_loss(
     if 'model' not in settings:
         raise NotApplicable(f'{config} has no model')
     changes = {'model': swap.model(settings.model)}
-    if not beside:  # the losses that are kept say what is averaged
-        changes['tta_model'] = swap.fusion(settings)
+    changes |= swap.activation(settings) if beside else {'tta_model': swap.fusion(settings)}
     changes = {name: value for name, value in changes.items() if value}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(write_child(config, settings, changes, out))
-    for loss in losses_of(read(str(out)).model):
-        MODELS.build(loss)
+    try:
+        check_losses(read(str(out)).model)
+    except Exception:
+        out.unlink()
+        raise
     return swap.decisions
+
+
+def check_losses(model: ConfigDict) -> None:
+    """Build the losses of this project that a child has: the merge may have left an argument."""
+    for loss in losses_of(model):
+        if loss.type in ('RMILoss', PIXEL_LOSS):
+            MODELS.build(loss)
 
 
 def parse_args() -> argparse.Namespace:
@@ -378,7 +417,7 @@ def main() -> None:
     init_default_scope('mmseg')
     try:
         decisions = swap_loss(args.config, out, args.auxiliary, args.beside)
-    except (NotApplicable, OSError) as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f'{args.config} is left as it is: {error}') from error
     for where, what, why in decisions:
         console.print(f'[bold]{where}[/]: {what} ({why})', highlight=False, soft_wrap=True)

@@ -317,6 +317,42 @@ def test_the_region_term_beside_is_logged_apart_and_trained(tmp_path):
     assert losses['loss'] == pytest.approx(sum(parts))
 
 
+@pytest.mark.parametrize('name', ['tta_model', 'test_cfg'])
+def test_what_averages_or_refines_is_told_what_the_losses_beside_rmi_give(tmp_path, name):
+    kind = {'tta_model': 'ProbabilityTTAModel', 'test_cfg': 'DenseCRFTestLoop'}[name]
+    base = user_config(tmp_path, f'decode_head=dict({HEAD})', f'{name} = dict(type={kind!r})')
+    cfg, decisions = swap(base, tmp_path, beside=True)
+    assert cfg[name] == dict(type=kind, activation='softmax')
+    assert (name, "activation='softmax'") in [decision[:2] for decision in decisions]
+
+
+def test_an_activation_that_was_set_stays_beside_rmi(tmp_path):
+    set_by_hand = dict(type='ProbabilityTTAModel', activation='sigmoid')
+    base = user_config(tmp_path, f'decode_head=dict({HEAD})', f'tta_model = {set_by_hand}')
+    cfg, _ = swap(base, tmp_path, beside=True)
+    assert cfg.tta_model == set_by_hand
+
+
+@pytest.mark.parametrize('beside', [False, True])
+def test_a_loss_of_the_users_own_need_not_be_known_here(tmp_path, beside):
+    heads = ', '.join(
+        f"{name}=dict({HEAD}, loss_decode=dict(type='MyLoss'))"
+        for name in ('decode_head', 'auxiliary_head')
+    )
+    base = user_config(tmp_path, heads, "tta_model = dict(type='ProbabilityTTAModel')")
+    cfg, decisions = swap(base, tmp_path, beside=beside)
+    assert cfg.model.auxiliary_head.loss_decode == dict(type='MyLoss')
+    assert any(what == 'look at it' for _, what, _ in decisions) == beside
+
+
+def test_a_child_that_cannot_be_built_is_not_left_behind(tmp_path):
+    broken = f"dict({HEAD}, loss_decode=dict(type='RMILoss', sigma=1))"
+    base = user_config(tmp_path, f'decode_head=dict({HEAD}), auxiliary_head={broken}')
+    with pytest.raises(TypeError, match='sigma'):
+        swap(base, tmp_path)
+    assert not (tmp_path / 'child.py').exists()
+
+
 def test_a_loss_that_is_the_heads_default_is_written_down_beside_the_region_term(tmp_path):
     cfg, _ = swap(user_config(tmp_path, f'decode_head=dict({HEAD})'), tmp_path, beside=True)
     first, region = cfg.model.decode_head.loss_decode
