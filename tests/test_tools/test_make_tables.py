@@ -148,7 +148,7 @@ def test_reported_runs_of_a_study_count_like_folders(tmp_path):
         leave_cell('camvid/ce-crf5/seed0', 10.0, options=crf),
         leave_cell('camvid/rmi/seed0', 30.0),
     ]
-    (tmp_path / 'results.jsonl').write_text('\n'.join(lines) + '\n')
+    (tmp_path / 'results.jsonl').write_text('\n\n'.join(lines) + '\n')
     table = make(tmp_path / 'results.jsonl')['table4-CamVidDataset']
     # Student's t of 1 degree of freedom: 12.706 * sqrt(2) / sqrt(2) = 12.71
     assert table.blocks[1][0][0].text == 'DeepLabv3+ EfficientNet-lite0'
@@ -158,6 +158,20 @@ def test_reported_runs_of_a_study_count_like_folders(tmp_path):
         'Affinity': '-',
         'RMI': '*30.00*',
     }
+
+
+def test_a_run_that_diverged_has_no_place_in_a_mean(tmp_path):
+    config = (
+        'configs/study/deeplabv3plus_efficientnet-lite0-d16_1xb8-rmi-1160_voc12subset-257x257.py'
+    )
+    lines = [
+        leave_cell('voc/rmi/seed0', 30.0, config=config),
+        leave_cell('voc/rmi/seed1', 0.0, config=config, metrics={}, diverged='loss = nan'),
+    ]
+    (tmp_path / 'results.jsonl').write_text('\n'.join(lines))
+    made = make(tmp_path / 'results.jsonl')
+    assert [row[4].text for row in made['table3'].blocks[0] if row[4].text != '-'] == ['55.00']
+    assert column(made['table1'], 'DeepLabv3+ EfficientNet-lite0 mIoU')['RMI'] == '55.00'
 
 
 def test_row_of_the_crf_is_the_best_number_of_iterations(tmp_path):

@@ -59,6 +59,12 @@ def test_a_resumed_run_replaces_what_it_did_over_again(ce):
     assert run.scalars['mIoU'] == ([80], [50.0])
 
 
+def test_a_line_that_was_cut_off_with_the_run_is_left_out(rmi):
+    (file,) = rmi.glob('*/vis_data/scalars.json')
+    file.write_text(file.read_text() + '{"loss": 4.0, "st')
+    assert tool.read_run('RMI', rmi).scalars['loss'] == ([20, 40], [5.0, 5.0])
+
+
 def test_the_newest_trimap_is_read_by_width(ce):
     assert tool.read_run('CE', ce).scalars['trimap'] == ([2, 10], [30.0, 40.0])
 

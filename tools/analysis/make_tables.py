@@ -239,7 +239,7 @@ def settings_table(runs: Runs) -> Table:
                 by_settings.setdefault(result.settings, []).append(result)
         block, values = [], []
         for settings, results in by_settings.items():
-            found = [result.metrics['mIoU'] for result in results]
+            found = [value for value in map(metric('mIoU'), results) if value is not None]
             estimate = Estimate.of(found) if found else None
             paper = ablated.get(settings) if network[0] == 'DeepLabv3' else None
             names = (settings.downsample, settings.downsample_factor, settings.region_size)

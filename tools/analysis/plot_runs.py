@@ -6,11 +6,12 @@ near boundaries, from test results in or below it that hold a `TrimapIoUMetric`.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,12 +84,18 @@ def read_run(name: str, folder: Path) -> Run:
     return run
 
 
+def read_log(file: Path) -> Iterator[dict]:
+    """Read what MMEngine logged, less a line that was cut off with the run."""
+    for line in file.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            yield json.loads(line)
+
+
 def read_scalars(files: Iterable[Path]) -> dict[str, Series]:
     """Read logs of a run, oldest first; a resumed run replaces what it did over again."""
     records: list[dict] = []
     for file in files:
-        lines = file.read_text().splitlines()
-        new = [record for line in lines if 'step' in (record := json.loads(line))]
+        new = [record for record in read_log(file) if 'step' in record]
         if new:
             records = [record for record in records if record['step'] < new[0]['step']] + new
     series: dict[str, Series] = {}

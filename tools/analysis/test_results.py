@@ -135,7 +135,7 @@ def read_study(file: Path) -> Iterator[TestResult]:
     """
     if not file.is_file():
         raise ValueError(f'{file} is no file: tools/study.py --results {file} writes it')
-    for entry in map(json.loads, file.read_text().splitlines()):
+    for entry in map(json.loads, filter(str.strip, file.read_text().splitlines())):
         if entry['stage'] == 'report' and not entry['repeat']:
             config = Config.fromfile(ROOT / entry['config'], import_custom_modules=False)
             config.merge_from_dict(entry['options'])
