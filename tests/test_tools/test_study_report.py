@@ -38,7 +38,6 @@ def entry(method, seed, score, *, data='camvid', stage='report', repeat=0, facto
         'repeat': repeat,
         'lr_factor': factor,
         'metrics': metrics,
-        'seconds_per_iteration': 1.5,
         'peak_memory_mb': 2000,
         'threads': 1,
         'machine': 'a laptop',
@@ -128,9 +127,9 @@ def test_every_method_of_the_headline_has_its_gain_on_each_class(entries, tmp_pa
     assert [1.5] in seeds
 
 
-def test_the_cost_of_a_method_is_told(entries, tmp_path):
+def test_the_memory_of_a_method_is_told(entries, tmp_path):
     lines = report.write_report(entries, tmp_path)
-    assert row(lines, 'RMI', start='peak MB') == ['RMI', '1.50', '2000']
+    assert row(lines, 'RMI', start='peak MB') == ['RMI', '2000']
 
 
 def test_tests_of_other_methods_networks_have_no_cost(entries, tmp_path):
@@ -285,17 +284,21 @@ def test_every_figure_of_a_data_set_is_drawn_and_linked(entries, tmp_path):
 
 def test_the_page_is_written_between_its_marks_however_often(entries, tmp_path):
     page = tmp_path / 'README.md'
-    page.write_text(f'# Study\n\n{report.BEGIN}\nold\n{report.END}\n\nafter\n')
+    first, second = (report.BEGIN.format(name) for name in ('first', 'second'))
+    page.write_text(f'# Study\n\n{first}\nold\n{report.END}\n{second}\n{report.END}\nafter\n')
     for lines in (['one'], ['two']):
-        report.insert(lines, page)
-    assert page.read_text() == (f'# Study\n\n{report.BEGIN}\n\ntwo\n\n{report.END}\n\nafter\n')
+        report.insert(lines, page, 'first')
+    report.insert(['three'], page, 'second')
+    assert page.read_text() == (
+        f'# Study\n\n{first}\n\ntwo\n\n{report.END}\n{second}\n\nthree\n\n{report.END}\nafter\n'
+    )
 
 
 def test_a_page_without_marks_is_refused(tmp_path):
     page = tmp_path / 'README.md'
     page.write_text('# Study\n')
-    with pytest.raises(ValueError, match=r'README\.md lacks the lines'):
-        report.insert(['one'], page)
+    with pytest.raises(ValueError, match=r'README\.md lacks the lines .* the report goes'):
+        report.insert(['one'], page, 'report')
 
 
 def test_the_headline_holds_cross_entropy_and_what_others_gain_on_its_seeds(entries):
@@ -324,17 +327,56 @@ def test_there_is_no_headline_without_a_pair():
     assert report.tabulate_headline([entry('ce', 0, 50.0)]) == ['No pair of runs yet.']
 
 
-def test_both_pages_are_written_by_one_command(entries, tmp_path, monkeypatch, capsys):
-    file, pages = tmp_path / 'results.jsonl', [tmp_path / 'page.md', tmp_path / 'front.md']
-    file.write_text('\n'.join(map(json.dumps, entries)))
-    for page in pages:
-        page.write_text(f'{report.BEGIN}\n{report.END}\n')
-    options = ['--results', file, '--page', pages[0], '--front', pages[1]]
+FRONT = ''.join(
+    f'{report.BEGIN.format(name)}\n{report.END}\n' for name in ('headline', 'table 1', 'table 4')
+)
+
+
+@pytest.fixture
+def results(entries, tmp_path):
+    for each in entries:
+        name = f'deeplabv3plus_efficientnet-lite0-d16_1xb8-{each["method"]}-1160_camvid-240x320.py'
+        each.update(config=f'configs/study/{name}', options={})
+    file = tmp_path / 'results.jsonl'
+    file.write_text('\n\n'.join(map(json.dumps, entries)))
+    return file
+
+
+def call(monkeypatch, *options):
     monkeypatch.setattr('sys.argv', ['study_report.py', *map(str, options)])
     report.main()
-    assert '### CamVid' in pages[0].read_text()
-    assert '| CamVid, RMI above it | 3 | **+4.00 ± 2.48** |' in pages[1].read_text()
-    assert str(pages[1]) in capsys.readouterr().out
+
+
+def test_both_pages_are_written_by_one_command(results, tmp_path, monkeypatch, capsys):
+    page, front = tmp_path / 'page.md', tmp_path / 'front.md'
+    front.write_text(FRONT)
+    call(monkeypatch, '--results', results, '--page', page, '--front', front)
+    assert '### CamVid' in page.read_text()
+    text = front.read_text()
+    assert '| CamVid, RMI above it | 3 | **+4.00 ± 2.48** |' in text
+    assert '| **55.00 ± 2.48** | 67.97 | 65.06 |' in text
+    assert '**Table 1: methods on VOC 2012 (validation images)**' in text
+    assert capsys.readouterr().out.splitlines() == [str(page), str(front)]
+
+
+def test_results_of_ones_own_leave_the_front_page_of_the_project_alone(
+    results, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(report, 'ROOT', tmp_path / 'project')  # which is not there
+    call(monkeypatch, '--results', results)
+    assert '### CamVid' in (tmp_path / 'README.md').read_text()
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / 'README.md')]
+
+
+def test_the_front_page_of_the_project_shows_its_results(tmp_path):
+    shown = (report.ROOT / 'README.md').read_text()
+    page = tmp_path / 'README.md'
+    page.write_text(shown)
+    entries = report.read_entries(report.RESULTS)
+    parts = {'headline': report.tabulate_headline(entries), **report.tabulate_paper(report.RESULTS)}
+    for name, lines in parts.items():
+        report.insert(lines, page, name)
+    assert page.read_text() == shown
 
 
 def test_an_empty_file_of_results_is_refused(tmp_path):

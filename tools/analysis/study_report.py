@@ -1,11 +1,14 @@
 """Make the study's tables and figures from its results: ``python tools/analysis/study_report.py``.
 
-Reads ``docs/study/results.jsonl`` and nothing else. Writes the figures beside it, the tables
-between two marks in ``docs/study/README.md``, and the headline between two marks in ``README.md``.
+Reads ``docs/study/results.jsonl`` and the configs that it names. Writes the figures beside it, the
+tables between two marks in ``docs/study/README.md``, and the headline and the paper's tables 4 and
+1 between such marks in ``README.md``. Of results of your own, ``--results FILE``, it makes a page
+beside them and leaves the front page alone.
 """
 
 import argparse
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -15,11 +18,14 @@ from typing import Any
 import numpy as np
 from estimates import CONFIDENCE, Estimate
 from figure_theme import COLOURS, apply_theme, save
+from make_tables import make_tables
 from matplotlib import pyplot as plt
+from table_formats import to_markdown
+from test_results import read_results
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / 'docs' / 'study'
-BEGIN, END = '<!-- begin of what study_report.py writes -->', '<!-- end -->'
+RESULTS = ROOT / 'docs' / 'study' / 'results.jsonl'
+BEGIN, END = '<!-- begin of the {} that study_report.py writes -->', '<!-- end -->'
 BASELINE = 'ce'
 DATA = {
     'camvid': 'CamVid',
@@ -62,7 +68,7 @@ VARIANTS = {  # of RMI, which are compared with it
 }
 THIN = ('pole', 'sign symbol', 'fence', 'pedestrian', 'bicyclist')
 SHOWN_BAND = 3  # pixels, in the tables
-HEADLINE = ('rmi', 'ce-rmi-at-ce', 'ce-crf1')
+HEADLINE = ('rmi', 'ce-rmi', 'ce-rmi-at-ce', 'ce-rmi-ridge1e-3', 'ce-crf1')
 TRIMAP = 'trimap/mIoU.'
 
 Entry = dict[str, Any]
@@ -235,18 +241,15 @@ def tabulate_classes(reported: Reported) -> list[str]:
 
 
 def tabulate_cost(reported: Reported) -> list[str]:
-    """Seconds and memory of an iteration."""
+    """Memory of an iteration; its seconds are those of whatever machines the runs came to."""
     rows = []
     for method in [*reported.methods(), *reported.variants()]:
         if any(entry.get('run_of') for entry in reported.runs[method].values()):
             continue  # trained by another method
-        seconds, memory = (
-            list(reported.values(method, lambda entry, key=key: entry.get(key)).values())
-            for key in ('seconds_per_iteration', 'peak_memory_mb')
-        )
-        if seconds:
-            rows.append([label(method), f'{np.median(seconds):.2f}', f'{np.median(memory):.0f}'])
-    return make_table(['', 's per iteration', 'peak MB of the process'], rows)
+        memory = reported.values(method, lambda entry: entry.get('peak_memory_mb'))
+        if memory:
+            rows.append([label(method), f'{np.median(list(memory.values())):.0f}'])
+    return make_table(['', 'peak MB of the process in training'], rows)
 
 
 def tuning_runs(entries: Iterable[Entry], data: str) -> dict[str, dict[float, Entry]]:
@@ -559,30 +562,40 @@ def write_report(entries: Sequence[Entry], folder: Path) -> list[str]:
     return [*lines, f'Machines: {"; ".join(sorted(machines))}. {"; ".join(sorted(versions))}.']
 
 
-def insert(lines: Sequence[str], page: Path) -> None:
-    """Put the lines between the marks of a page.
+def tabulate_paper(file: Path) -> dict[str, list[str]]:
+    """Tables 4 and 1 of the paper, of what the results say on CamVid and VOC."""
+    tables = make_tables(read_results([file]), wanted=['1', '4'])
+    return {
+        f'table {name[5]}': to_markdown(table).splitlines()
+        for name, table in tables.items()
+        if name in ('table1', 'table4-CamVidDataset')
+    }
+
+
+def insert(lines: Sequence[str], page: Path, name: str) -> None:
+    """Put the lines between the marks of that name of a page.
 
     Raises:
         ValueError: the page lacks a mark.
     """
-    text = page.read_text()
-    if BEGIN not in text or END not in text:
-        raise ValueError(f'{page} lacks the lines {BEGIN} and {END}, between which the report goes')
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END, 1)[1]
-    page.write_text('\n'.join([head + BEGIN, '', *lines, '', END]) + tail)
+    text, begin = page.read_text(), BEGIN.format(name)
+    head, _, rest = text.partition(begin)
+    _, end, tail = rest.partition(END)
+    if not end:
+        raise ValueError(f'{page} lacks the lines {begin} and {END}, between which the {name} goes')
+    page.write_text('\n'.join([head + begin, '', *lines, '', END]) + tail)
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Make tables and figures of the study')
+    parser.add_argument('--results', type=Path, default=RESULTS, help='that study.py wrote')
     parser.add_argument(
-        '--results', type=Path, default=FOLDER / 'results.jsonl', help='that study.py wrote'
+        '--page', type=Path, help='to write to; README.md beside the results. Figures go beside it'
     )
     parser.add_argument(
-        '--page', type=Path, default=FOLDER / 'README.md', help='to write to; figures go beside it'
+        '--front', type=Path, help="for the headline; the project's README.md has its own results'"
     )
-    parser.add_argument('--front', type=Path, default=ROOT / 'README.md', help='for the headline')
     return parser.parse_args()
 
 
@@ -590,10 +603,23 @@ def main() -> None:
     """Write the report as the command line says."""
     args = parse_args()
     entries = read_entries(args.results)
-    insert(write_report(entries, args.page.parent), args.page)
-    insert(tabulate_headline(entries), args.front)
-    print(args.page, args.front, sep='\n')
+    page: Path = args.page or args.results.with_name('README.md')
+    if not page.exists():
+        page.write_text(f'# Results\n\n{BEGIN.format("report")}\n{END}\n')
+    insert(write_report(entries, page.parent), page, 'report')
+    print(page)
+    front = args.front
+    if front is None and args.results.resolve() == RESULTS:
+        front = ROOT / 'README.md'
+    if front is not None:
+        parts = {'headline': tabulate_headline(entries), **tabulate_paper(args.results)}
+        for name, lines in parts.items():
+            insert(lines, front, name)
+        print(front)
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f'study_report: {error}')
