@@ -282,6 +282,14 @@ def default_data() -> Path:
     return Path(os.environ.get('MMSEG_RMI_DATA', '.')) / 'data'
 
 
+def positive(text: str) -> int:
+    """Read a number of which there must be at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {number}')
+    return number
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Run the study of losses')
@@ -308,10 +316,10 @@ def parse_args() -> argparse.Namespace:
         '--work-dir', type=Path, default=Path('work_dirs/study'), help='of checkpoints and logs'
     )
     parser.add_argument(
-        '--jobs', type=int, default=1, help='cells at a time, each on cores of its own'
+        '--jobs', type=positive, default=1, help='cells at a time, each on cores of its own'
     )
     # With one thread, torch leaves 1x1 convolutions to a routine that takes twice as long.
-    parser.add_argument('--threads', type=int, default=2, help='of each cell')
+    parser.add_argument('--threads', type=positive, default=2, help='of each cell')
     return parser.parse_args()
 
 
@@ -346,5 +354,5 @@ if __name__ == '__main__':
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit('stopped: the same command goes on from the last checkpoints')
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f'study: {error}')

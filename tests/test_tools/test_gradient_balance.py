@@ -65,6 +65,28 @@ def test_gradients_are_those_of_training(model):
         torch.testing.assert_close(found[name].weights, expected)
 
 
+def test_a_streamed_head_is_pulled_as_its_twin():
+    found = []
+    for kind in ('ASPPHead', 'RMIASPPHead'):
+        torch.manual_seed(0)
+        cfg = segmentor(LOSSES['CE'] if kind == 'ASPPHead' else dict(type='RMILoss'), num_classes=3)
+        cfg['data_preprocessor']['size'] = (32, 32)
+        cfg['decode_head'].pop('num_convs', None)
+        cfg['decode_head'].pop('concat_input', None)
+        cfg['decode_head'].update(type=kind, dilations=(1, 2))
+        model = MODELS.build(cfg).eval()
+        torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+        found.append(pull(model, make_samples(2)))
+    twin, streamed = found
+    for name in LOSSES:
+        torch.testing.assert_close(streamed[name].weights, twin[name].weights)
+
+
+def test_a_setting_of_the_region_term_may_be_its_lambda():
+    losses = balance.make_losses(['loss_lambda: 0.3'])
+    assert losses['region, loss_lambda: 0.3'] == dict(type='RMILoss', loss_lambda=0.3)
+
+
 def test_weight_of_a_loss_changes_the_length_alone(model):
     found = pull(model, make_samples(2))
     torch.testing.assert_close(found[TRIPLE].weights, 3 * found[REGION].weights)

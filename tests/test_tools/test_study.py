@@ -254,3 +254,11 @@ def test_the_list_shows_every_cell_of_the_project():
     said = run(sys.executable, TOOLS / 'study.py', '--list', COLUMNS='200')
     for cell in study.read_plan(study.PLAN).cells:
         assert f' {cell.name} ' in said
+
+
+@pytest.mark.parametrize('option', ['--jobs', '--threads'])
+def test_no_job_and_no_thread_are_refused(monkeypatch, capsys, option):
+    monkeypatch.setattr('sys.argv', ['study.py', option, '0'])
+    with pytest.raises(SystemExit):
+        study.parse_args()
+    assert f'argument {option}: must be at least 1, got 0' in capsys.readouterr().err

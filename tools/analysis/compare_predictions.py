@@ -140,5 +140,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 if __name__ == '__main__':
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f'compare_predictions: {error}')

@@ -321,5 +321,5 @@ def main() -> None:
 if __name__ == '__main__':
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f'make_tables: {error}')

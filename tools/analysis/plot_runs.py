@@ -223,5 +223,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 if __name__ == '__main__':
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f'plot_runs: {error}')
