@@ -72,6 +72,12 @@ def build_runner(cfg: Config) -> Runner:
     return runner
 
 
+def forget_training(cfg: Config) -> None:
+    """Build nothing for training: what only tests need neither its data nor its optimizer."""
+    for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[name] = None
+
+
 def fall_back_to_cpu(cfg: Config) -> list[str]:
     """Replace what needs a GPU, in place, and return one log line for each replacement.
 

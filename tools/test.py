@@ -78,12 +78,6 @@ def write_scores_once(cfg: Config) -> None:
         logger.type = 'MainProcessLoggerHook'
 
 
-def forget_training(cfg: Config) -> None:
-    """Build nothing for training: painting would, and would then need the training images."""
-    for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
-        cfg[name] = None
-
-
 def main() -> None:
     """Test as the command line says."""
     args = parse_args()
@@ -96,7 +90,7 @@ def main() -> None:
     if args.tta:
         augment(cfg)
     write_scores_once(cfg)
-    forget_training(cfg)
+    launch.forget_training(cfg)
     launch.build_runner(cfg).test()
 
 

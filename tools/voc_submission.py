@@ -42,8 +42,7 @@ def test_on_the_test_split(cfg: Config, folder: Path) -> None:
     # Not through the evaluators, which make it in the main process alone, perhaps too late.
     folder.mkdir(parents=True, exist_ok=True)
     cfg.test_evaluator = dict(type='IoUMetric', format_only=True, output_dir=str(folder))
-    for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
-        cfg[name] = None
+    launch.forget_training(cfg)
 
 
 def paint(label_map: Path, palette: Sequence[Sequence[int]]) -> None:

@@ -49,8 +49,7 @@ def seconds_per_image(config: Config, images: int) -> float:
 
 def _build_runner(config: Config) -> Runner:
     config = copy.deepcopy(config)
-    for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
-        config[name] = None
+    launch.forget_training(config)
     config.test_dataloader.update(batch_size=1, num_workers=0, persistent_workers=False)
     config.load_from, config.launcher, config.log_level = None, 'none', 'ERROR'
     model = config.model.get('module', config.model)
