@@ -127,6 +127,21 @@ def test_every_method_of_the_headline_has_its_gain_on_each_class(entries, tmp_pa
     assert [1.5] in seeds
 
 
+def test_intervals_of_fewer_than_three_seeds_do_not_stretch_the_figure(
+    entries, tmp_path, monkeypatch
+):
+    drawn = {}
+    monkeypatch.setattr(report, 'save', lambda figure, file: drawn.update({file.name: figure}))
+    crf = [entry('ce-crf1', seed, score, run_of='ce') for seed, score in [(1, 53.5), (2, 70.0)]]
+    report.write_report([*entries, *crf], tmp_path)
+    (axes,) = drawn['camvid_classes.png'].axes
+    widths = {
+        bars.get_label(): {round(np.ptp(bar[:, 0]), 2) for bar in bars.lines[2][0].get_segments()}
+        for bars in axes.containers
+    }
+    assert widths == {'RMI': {round(2 * HALF_WIDTH, 2)}, 'CE & CRF-1': {0.0}}
+
+
 def test_the_memory_of_a_method_is_told(entries, tmp_path):
     lines = report.write_report(entries, tmp_path)
     assert row(lines, 'RMI', start='peak MB') == ['RMI', '2000']
