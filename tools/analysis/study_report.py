@@ -466,7 +466,7 @@ def draw_trimaps(reported: Reported, file: Path) -> None:
 
 
 def draw_classes(reported: Reported, file: Path) -> None:
-    """Gain of the headline's methods on each class: mean, its interval from 3 seeds on, and seeds."""
+    """Gain of the headline's methods on each class: mean, interval from 3 seeds on, and seeds."""
     names, methods = classes(reported), reported.gainers()
     height = 1.4 + (0.12 + 0.12 * len(methods)) * len(names)
     figure, axes = plt.subplots(figsize=(5.6, height), layout='constrained')
