@@ -4,8 +4,8 @@ Read it in the order of the paper: :mod:`downsampling` and :mod:`regions` (figur
 :mod:`mutual_information` (Eq. 9 to 15), :mod:`objective` (Eq. 16); :mod:`settings` holds what these
 leave to choose. :mod:`one_pass` computes the same objective at a fraction of its cost, by means of
 :mod:`closed_form` and :mod:`gradient_with_value`; :mod:`streaming` from logits that are still to
-be up-sampled.
-:mod:`affinity_field` is a loss that the paper compares with. Nothing here knows MMSegmentation.
+be up-sampled. :mod:`affinity_field` is a loss that the paper compares with. Nothing here knows
+MMSegmentation.
 """
 
 from mmseg_rmi.functional.affinity_field import (

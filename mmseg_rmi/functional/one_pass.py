@@ -56,12 +56,7 @@ def one_pass_objective(
         torch.Size([2, 3, 32, 32])
     """
     build_visitor = visitor_builder(
-        logits,
-        labels,
-        settings,
-        ignore_index=ignore_index,
-        normalizers=normalizers,
-        region_dtype=region_dtype,
+        logits, labels, settings, ignore_index, normalizers, region_dtype
     )
     compute = partial(_visit_batch, build_visitor)
     (objective,) = value_with_gradient(compute, logits, labels, pixel_weight)
@@ -72,10 +67,10 @@ def visitor_builder(
     logits: Tensor,
     labels: Tensor,
     settings: RMISettings | None,
-    *,
     ignore_index: int,
     normalizers: Normalizers | None,
     region_dtype: torch.dtype | None,
+    *,
     with_scores: bool = False,
 ) -> Callable[[], ImageVisitor]:
     """What builds the visitor of a batch, of labels' size; it holds neither logits nor labels."""

@@ -71,13 +71,7 @@ def streamed_objective(
         torch.Size([2, 3, 8, 8])
     """
     build_visitor = visitor_builder(
-        logits,
-        labels,
-        settings,
-        ignore_index=ignore_index,
-        normalizers=normalizers,
-        region_dtype=region_dtype,
-        with_scores=True,
+        logits, labels, settings, ignore_index, normalizers, region_dtype, with_scores=True
     )
     compute = partial(_stream, build_visitor, align_corners)
     return StreamedTerms(*value_with_gradient(compute, logits, labels))
