@@ -7,7 +7,6 @@ beside them and leaves the front page alone.
 """
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from figure_theme import COLOURS, apply_theme, save
 from make_tables import make_tables
 from matplotlib import pyplot as plt
 from table_formats import to_markdown
-from test_results import read_results
+from test_results import read_entries, read_results
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs' / 'study' / 'results.jsonl'
@@ -75,19 +74,7 @@ Entry = dict[str, Any]
 Scores = Mapping[str, Mapping[float, float | None]]  # of a method at a factor, None if it diverged
 
 
-# Reading
-
-
-def read_entries(file: Path) -> list[Entry]:
-    """Read the lines of the results.
-
-    Raises:
-        ValueError: there are none.
-    """
-    entries = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
-    if not entries:
-        raise ValueError(f'{file} holds no result yet: tools/study.py writes them')
-    return entries
+# Selecting
 
 
 class Reported:
@@ -240,8 +227,8 @@ def tabulate_classes(reported: Reported) -> list[str]:
     return make_table(['IoU', *map(label, methods), *titles], rows)
 
 
-def tabulate_cost(reported: Reported) -> list[str]:
-    """Memory of an iteration; its seconds are those of whatever machines the runs came to."""
+def tabulate_memory(reported: Reported) -> list[str]:
+    """Peak memory of training; seconds would be those of whatever machines the runs came to."""
     rows = []
     for method in [*reported.methods(), *reported.variants()]:
         if any(entry.get('run_of') for entry in reported.runs[method].values()):
@@ -517,7 +504,7 @@ def report_data(entries: Sequence[Entry], data: str, folder: Path) -> list[str]:
         lines += [*tabulate_classes(reported), '']
         if reported.gainers():
             lines += figure('classes', 'gain of each class', draw_classes)
-        lines += [*tabulate_cost(reported), '']
+        lines += [*tabulate_memory(reported), '']
     if variants:
         lines += ["RMI's choices, one changed at a time, at RMI's learning rate:", '']
         lines += [*tabulate_scores(reported, variants), '']
@@ -568,11 +555,9 @@ def write_report(entries: Sequence[Entry], folder: Path) -> list[str]:
 def tabulate_paper(file: Path) -> dict[str, list[str]]:
     """Tables 4 and 1 of the paper, of what the results say on CamVid and VOC."""
     tables = make_tables(read_results([file]), wanted=['1', '4'])
-    return {
-        f'table {name[5]}': to_markdown(table).splitlines()
-        for name, table in tables.items()
-        if name in ('table1', 'table4-CamVidDataset')
-    }
+    camvid = tables.get('table4-CamVidDataset') or tables['table4']
+    found = {'table 4': camvid, 'table 1': tables['table1']}
+    return {name: to_markdown(table).splitlines() for name, table in found.items()}
 
 
 def insert(lines: Sequence[str], page: Path, name: str) -> None:

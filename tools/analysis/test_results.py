@@ -127,15 +127,27 @@ def read_folder(folder: Path) -> Iterator[TestResult]:
         yield make_result(report.parent.parent, read_config(report), metrics)
 
 
+def read_entries(file: Path) -> list[dict[str, Any]]:
+    """Read the lines of the results of ``tools/study.py``.
+
+    Raises:
+        ValueError: there is no such file, or no line in it.
+    """
+    if not file.is_file():
+        raise ValueError(f'{file} is no file: tools/study.py --results {file} writes it')
+    entries = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+    if not entries:
+        raise ValueError(f'{file} holds no result yet: tools/study.py --results {file} adds them')
+    return entries
+
+
 def read_study(file: Path) -> Iterator[TestResult]:
     """Read the reported runs of ``tools/study.py``, in the order in which they were finished.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: as :func:`read_entries`.
     """
-    if not file.is_file():
-        raise ValueError(f'{file} is no file: tools/study.py --results {file} writes it')
-    for entry in map(json.loads, filter(str.strip, file.read_text().splitlines())):
+    for entry in read_entries(file):
         if entry['stage'] == 'report' and not entry['repeat']:
             config = Config.fromfile(ROOT / entry['config'], import_custom_modules=False)
             config.merge_from_dict(entry['options'])
