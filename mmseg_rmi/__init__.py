@@ -17,7 +17,7 @@ from mmseg_rmi import (  # noqa: E402
     losses,
     metrics,
     optim,
-    segmentors,
+    test_time,
 )
 
 __version__ = '0.1.0'
@@ -30,5 +30,5 @@ __all__ = [
     'losses',
     'metrics',
     'optim',
-    'segmentors',
+    'test_time',
 ]

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmseg_rmi.segmentors import ProbabilityTTAModel
+from mmseg_rmi.test_time import ProbabilityTTAModel
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from torch import nn
 
 from mmseg_rmi.decode_heads import streamed_heads
-from mmseg_rmi.segmentors.probabilities import find_activation
+from mmseg_rmi.test_time.probabilities import find_activation
 
 PIXEL_LOSS = 'SigmoidCrossEntropyLoss'
 DEFAULT_LOSS = ConfigDict(type='CrossEntropyLoss')  # of a decode head that names none

@@ -8,7 +8,7 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from mmseg_rmi.functional.settings import check_integer
+from mmseg_rmi.utils.checks import check_integer
 
 CLASSES = (
     'sky',

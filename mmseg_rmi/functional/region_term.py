@@ -14,7 +14,7 @@ from mmseg_rmi.functional.closed_form import RegionSolver
 from mmseg_rmi.functional.pooling import Pooling
 from mmseg_rmi.functional.regions import kept_regions
 from mmseg_rmi.functional.settings import RMISettings
-from mmseg_rmi.functional.tracing import is_traced
+from mmseg_rmi.utils.tracing import is_compiling
 
 
 class TrueRegions(NamedTuple):
@@ -66,7 +66,7 @@ class RegionTerm:
         self.settings = settings
         self.region_dtype = region_dtype
         # The one switch by which data shape the work: on where the host reads labels for free.
-        self.skips_absent_classes = device.type == 'cpu' and not is_traced()
+        self.skips_absent_classes = device.type == 'cpu' and not is_compiling()
         self.pooling = Pooling(settings.downsample, settings.downsample_factor, size, device)
         self.pooled = torch.empty(classes, *self.pooling.pooled_size, dtype=dtype, device=device)
         self.gradients = torch.empty_like(self.pooled)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
+
+from mmseg_rmi.utils.checks import check_choice, check_integer, check_number
 
 DOWNSAMPLE_METHODS = ('avg', 'max', 'interp')
 COVARIANCES = ('sum', 'mean')
@@ -49,9 +50,9 @@ class RMISettings:
     def __post_init__(self) -> None:
         check_integer('region_size', self.region_size, 1, LARGEST_REGION_SIZE)
         check_integer('downsample_factor', self.downsample_factor, 1)
-        _check_choice('downsample', self.downsample, DOWNSAMPLE_METHODS)
-        _check_choice('covariance', self.covariance, COVARIANCES)
-        _check_choice('ignored', self.ignored, IGNORED)
+        check_choice('downsample', self.downsample, DOWNSAMPLE_METHODS)
+        check_choice('covariance', self.covariance, COVARIANCES)
+        check_choice('ignored', self.ignored, IGNORED)
         check_number('loss_lambda', self.loss_lambda)
         check_number('ridge', self.ridge)
         if not 0 <= self.loss_lambda <= 1:
@@ -75,25 +76,3 @@ class RMISettings:
     def floor(self) -> float:
         """The least value of ``-I_l`` of one class, in nats: every eigenvalue is at least xi."""
         return 0.5 * math.log(self.ridge)
-
-
-def check_number(name: str, value: object) -> None:
-    """Raise unless ``value`` is a finite real number."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f'{name} must be a number, got {value!r}')
-    if not math.isfinite(value):
-        raise ValueError(f'{name} must be finite, got {value}')
-
-
-def check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
-    """Raise unless ``value`` is an integer of that range."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f'{name} must be an integer, got {value!r}')
-    if value < least or (most is not None and value > most):
-        span = f'at least {least}' if most is None else f'from {least} to {most}'
-        raise ValueError(f'{name} must be {span}, got {value}')
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}')

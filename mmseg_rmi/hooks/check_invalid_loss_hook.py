@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from mmseg_rmi.functional.settings import check_integer
+from mmseg_rmi.utils.checks import check_integer
 
 
 @HOOKS.register_module()

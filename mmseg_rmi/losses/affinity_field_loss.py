@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmseg_rmi.functional import affinity_field_loss, count_elements, downsample_labels, promote
-from mmseg_rmi.functional.settings import check_integer, check_number
-from mmseg_rmi.losses.finiteness import spoil_gradient_if_not_finite
+from mmseg_rmi.utils.checks import check_integer, check_number
+from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_divisors
 from mmseg_rmi.losses.validation import check_inputs, check_loss_constants
 
@@ -127,7 +127,7 @@ class AffinityFieldLoss(nn.Module):
             loss = loss + self.decay_base ** -training_progress() * affinity
             # Both terms pass over ignored pixels, but a logit there that is no number must show.
             loss = loss + 0 * logits.sum()
-        return spoil_gradient_if_not_finite(self.loss_weight * loss)
+        return propagate_nonfinite(self.loss_weight * loss)
 
     @property
     def size_weights(self) -> Tensor | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def spoil_gradient_if_not_finite(loss: Tensor) -> Tensor:
+def propagate_nonfinite(loss: Tensor) -> Tensor:
     """Return the loss; if it is not finite, all of its gradient is NaN.
 
     An infinite logit makes the loss infinite or NaN but, where sigmoids saturate, leaves the
@@ -18,7 +18,7 @@ def spoil_gradient_if_not_finite(loss: Tensor) -> Tensor:
     Example:
         >>> import torch
         >>> logit = torch.tensor(torch.inf, requires_grad=True)
-        >>> spoil_gradient_if_not_finite(logit.relu()).backward()  # the gradient of relu is 1
+        >>> propagate_nonfinite(logit.relu()).backward()  # the gradient of relu is 1
         >>> logit.grad
         tensor(nan)
     """

@@ -14,7 +14,7 @@ from mmseg_rmi.functional import (
     one_pass_objective,
     streamed_objective,
 )
-from mmseg_rmi.losses.finiteness import spoil_gradient_if_not_finite
+from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import check_inputs, check_loss_constants, check_region_fits
 
@@ -120,7 +120,7 @@ class RMILoss(nn.Module):
                 pixel_weight=weight,
                 normalizers=global_normalizers(labels, ignore_index),
             )
-        return spoil_gradient_if_not_finite(self.loss_weight * loss)
+        return propagate_nonfinite(self.loss_weight * loss)
 
     def stream(
         self, logits: Tensor, labels: Tensor, *, ignore_index: int = 255, align_corners: bool
@@ -158,7 +158,7 @@ class RMILoss(nn.Module):
                 normalizers=global_normalizers(labels, ignore_index),
             )
         return terms._replace(
-            total=spoil_gradient_if_not_finite(self.loss_weight * terms.total),
+            total=propagate_nonfinite(self.loss_weight * terms.total),
             region=self.loss_weight * terms.region,
         )
 

@@ -16,8 +16,8 @@ from mmseg_rmi.functional import (
     one_pass_objective,
     promote,
 )
-from mmseg_rmi.functional.settings import check_number
-from mmseg_rmi.losses.finiteness import spoil_gradient_if_not_finite
+from mmseg_rmi.utils.checks import check_number
+from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import check_inputs, check_loss_constants
 
@@ -114,7 +114,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
                     class_weight=self.class_weight,
                 )
                 loss = total / normalizers.pixels
-        return spoil_gradient_if_not_finite(self.loss_weight * loss)
+        return propagate_nonfinite(self.loss_weight * loss)
 
     @property
     def loss_name(self) -> str:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, pooled_side
-from mmseg_rmi.functional.settings import check_number
-from mmseg_rmi.functional.tracing import is_traced
+from mmseg_rmi.utils.checks import check_number
+from mmseg_rmi.utils.tracing import is_compiling
 
 INTEGER_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -119,7 +119,7 @@ def _check_label_values(labels: Tensor, channels: int, ignore_index: int) -> Non
     classes = max(channels, 2)  # one channel is a binary map
     known = ((labels >= 0) & (labels < classes)) | (labels == ignore_index)
     expected = f'expected 0 to {classes - 1} or ignore_index={ignore_index}'
-    if labels.is_cuda or is_traced():
+    if labels.is_cuda or is_compiling():
         torch._assert_async(known.all(), f'labels hold an unknown value: {expected}')
         return
     if bool(known.all()):

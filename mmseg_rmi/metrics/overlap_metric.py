@@ -10,7 +10,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from mmseg_rmi.metrics.samples import read_map, read_truth
+from mmseg_rmi.metrics.data_samples import read_map, read_truth
 
 
 class OverlapMetric(BaseMetric):

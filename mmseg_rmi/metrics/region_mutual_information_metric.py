@@ -19,8 +19,8 @@ from mmseg_rmi.functional import (
 from mmseg_rmi.functional.objective import default_region_dtype
 from mmseg_rmi.functional.regions import kept_regions, region_points
 from mmseg_rmi.losses.validation import check_region_fits
-from mmseg_rmi.metrics.samples import read_map, read_truth
-from mmseg_rmi.segmentors.probabilities import ACTIVATIONS, Activation, to_probabilities
+from mmseg_rmi.metrics.data_samples import read_map, read_truth
+from mmseg_rmi.test_time.probabilities import ACTIVATIONS, Activation, to_probabilities
 
 
 @METRICS.register_module()
@@ -36,7 +36,7 @@ class RegionMutualInformationMetric(BaseMetric):
     false alarms. Nor has one that fills it, with max pooling or DF 1: average pooling counts its
     padding, by which even a constant map varies along its frame. With test-time augmentation,
     ``SegTTAModel`` hands on the ``seg_logits`` of a single view;
-    :class:`mmseg_rmi.segmentors.ProbabilityTTAModel` those of all.
+    :class:`mmseg_rmi.test_time.ProbabilityTTAModel` those of all.
 
     Args:
         activation: what turns the model's logits into probabilities: ``'sigmoid'`` for a model

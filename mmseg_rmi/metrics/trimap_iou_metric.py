@@ -11,7 +11,7 @@ from mmseg.registry import METRICS
 from torch import Tensor
 
 from mmseg_rmi.functional.boundaries import near_other_label
-from mmseg_rmi.functional.settings import check_integer
+from mmseg_rmi.utils.checks import check_integer
 from mmseg_rmi.metrics.overlap_metric import OverlapMetric, count_labels, overlap
 
 

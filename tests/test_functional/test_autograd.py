@@ -4,8 +4,8 @@ import functools
 
 import pytest
 import torch
-from batches import make_batch
-from objectives import value_and_gradient
+from helpers.batches import make_batch
+from helpers.objectives import value_and_gradient
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from batches import make_batch
-from objectives import value_and_gradient
+from helpers.batches import make_batch
+from helpers.objectives import value_and_gradient
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from mmseg_rmi.losses import RMILoss

@@ -1,7 +1,7 @@
-import oracle
+from helpers import oracle
 import pytest
 import torch
-from tolerances import assert_close
+from helpers.tolerances import assert_close
 
 from mmseg_rmi.functional import downsample, pooled_side
 

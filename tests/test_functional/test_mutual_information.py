@@ -2,10 +2,10 @@
 
 import math
 
-import oracle
+from helpers import oracle
 import pytest
 import torch
-from tolerances import assert_close
+from helpers.tolerances import assert_close
 
 from mmseg_rmi.functional import (
     RMISettings,

@@ -4,14 +4,14 @@ import functools
 import json
 
 import numpy as np
-import oracle
+from helpers import oracle
 import pytest
 import torch
-from batches import make_batch
+from helpers.batches import make_batch
 from hypothesis import given
 from hypothesis import strategies as st
-from objectives import OBJECTIVES, precision_of, value_and_gradient
-from tolerances import assert_close
+from helpers.objectives import OBJECTIVES, precision_of, value_and_gradient
+from helpers.tolerances import assert_close
 
 from mmseg_rmi.functional import (
     Normalizers,

@@ -2,16 +2,16 @@
 
 import math
 
-import drawn
+from helpers import drawn
 import pytest
 import torch
-from allocations import Allocations, limit_blocks, visitors
-from batches import block_labels, make_batch, sharp_logits
+from helpers.allocations import Allocations, limit_blocks, visitors
+from helpers.batches import block_labels, make_batch, sharp_logits
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from objectives import value_and_gradient
-from scores import region_scores
+from helpers.objectives import value_and_gradient
+from helpers.scores import region_scores
 
 from mmseg_rmi.functional import (
     RMISettings,

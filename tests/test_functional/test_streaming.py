@@ -1,14 +1,14 @@
 """The streamed objective is that of the up-sampled logits, and never holds these of a batch."""
 
-import drawn
+from helpers import drawn
 import pytest
 import torch
-from allocations import Allocations, limit_blocks, visitors
-from batches import block_labels, make_batch, sharp_logits
+from helpers.allocations import Allocations, limit_blocks, visitors
+from helpers.batches import block_labels, make_batch, sharp_logits
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from scores import region_scores
+from helpers.scores import region_scores
 from torch.nn import functional as F
 
 from mmseg_rmi.functional import (

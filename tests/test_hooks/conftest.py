@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import random_training  # noqa: F401 (registers its classes)
+from helpers import random_training  # noqa: F401 (registers its classes)
 from mmengine.runner import Runner
 
 import mmseg_rmi  # noqa: F401 (registers the hooks)

@@ -3,7 +3,7 @@ from itertools import islice
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler, pseudo_collate
-from random_training import AugmentedNumbers
+from helpers.random_training import AugmentedNumbers
 from torch.utils.data import BatchSampler, DataLoader
 
 from mmseg_rmi.compat import ResumedBatches

@@ -3,16 +3,16 @@
 import math
 import re
 
-import affinity_oracle
+from helpers import affinity_oracle
 import pytest
 import torch
-from batches import make_batch
+from helpers.batches import make_batch
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
-from objectives import value_and_gradient
-from tolerances import assert_close
+from helpers.objectives import value_and_gradient
+from helpers.tolerances import assert_close
 from torch import nn
 
 from mmseg_rmi.functional import affinity_field_loss

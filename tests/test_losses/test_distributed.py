@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tolerances import assert_close
-from two_processes import (
+from helpers.tolerances import assert_close
+from helpers.two_processes import (
     LOSSES,
     SCENARIOS,
     classifier,

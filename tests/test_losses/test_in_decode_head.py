@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from batches import make_batch
+from helpers.batches import make_batch
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from objectives import registered
-from tolerances import assert_close
+from helpers.objectives import registered
+from helpers.tolerances import assert_close
 from torch.nn import functional as F
 
 

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from batches import make_batch
+from helpers.batches import make_batch
 from mmseg.registry import HOOKS
-from objectives import value_and_gradient
+from helpers.objectives import value_and_gradient
 
 from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 

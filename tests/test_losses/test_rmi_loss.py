@@ -1,14 +1,14 @@
 """RMILoss: what it computes and what MMSegmentation asks of it."""
 
-import oracle
+from helpers import oracle
 import pytest
 import torch
-from batches import make_batch
+from helpers.batches import make_batch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmseg.registry import MODELS
-from objectives import OBJECTIVES, precision_of, registered, value_and_gradient
-from tolerances import assert_close
+from helpers.objectives import OBJECTIVES, precision_of, registered, value_and_gradient
+from helpers.tolerances import assert_close
 
 from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from batches import make_batch
+from helpers.batches import make_batch
 from mmseg.models.losses import CrossEntropyLoss
-from objectives import value_and_gradient
-from tolerances import assert_close
+from helpers.objectives import value_and_gradient
+from helpers.tolerances import assert_close
 
 from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 import torch
-from batches import make_batch
-from tolerances import assert_close
+from helpers.batches import make_batch
+from helpers.tolerances import assert_close
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mmseg_rmi.functional import pooled_side

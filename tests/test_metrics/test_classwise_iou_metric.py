@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from label_maps import evaluate, sample
+from helpers.label_maps import evaluate, sample
 
 from mmseg_rmi.metrics import ClasswiseIoUMetric
 

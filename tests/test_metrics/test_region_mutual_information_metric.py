@@ -4,10 +4,10 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
-import oracle
+from helpers import oracle
 import pytest
 import torch
-from label_maps import CLASSES, blobs, evaluate, sample
+from helpers.label_maps import CLASSES, blobs, evaluate, sample
 from mmseg.models import BaseSegmentor
 
 from mmseg_rmi.metrics import RegionMutualInformationMetric

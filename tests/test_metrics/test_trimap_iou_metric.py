@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from label_maps import CLASSES, blobs, evaluate, sample
+from helpers.label_maps import CLASSES, blobs, evaluate, sample
 
 from mmseg_rmi.metrics import TrimapIoUMetric
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from metric_processes import evaluate_share, run_share
+from helpers.metric_processes import evaluate_share, run_share
 
 
 def test_two_processes_find_what_one_does(tmp_path):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tool_runs import load_tool
+from helpers.tool_runs import load_tool
 
 
 @pytest.fixture(scope='session')

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmseg.registry import MODELS
-from tool_runs import load_tool
+from helpers.tool_runs import load_tool
 
 ablations = load_tool('ablations.py')
 CONFIGS = Path(__file__).parents[2] / 'configs'

@@ -1,7 +1,7 @@
 """The benchmark's parts, on shapes that take no time."""
 
 import pytest
-from tool_runs import load_tool
+from helpers.tool_runs import load_tool
 
 benchmark = load_tool('analysis/benchmark_loss.py')
 SMALL = benchmark.Case('losses', batch=2, classes=3, size=33, present=3)

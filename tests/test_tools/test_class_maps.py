@@ -8,8 +8,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from tiny_segmentor import segmentor
-from tool_runs import config, load_tool, options
+from helpers.tiny_segmentor import segmentor
+from helpers.tool_runs import config, load_tool, options
 
 from mmseg_rmi import launch
 

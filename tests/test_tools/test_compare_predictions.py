@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from tool_runs import config, load_tool
+from helpers.tool_runs import config, load_tool
 
 tool = load_tool('analysis/compare_predictions.py')
 views = load_tool('analysis/prediction_views.py')
@@ -200,7 +200,7 @@ def test_pictures_are_drawn_on_the_page_of_their_theme(written):
 
 
 def test_the_scores_are_those_of_mmseg(scenes, models, mmseg_scope):
-    from label_maps import evaluate, sample
+    from helpers.label_maps import evaluate, sample
 
     dataset = views.open_dataset(config('ce'), options(scenes))
     scores = tool.score_images(dataset, models)

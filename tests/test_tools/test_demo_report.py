@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from tool_runs import load_tool
+from helpers.tool_runs import load_tool
 
 from mmseg_rmi.datasets.camvid import PALETTE
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tool_runs import TOOLS, config, free_port, load_tool, options, run, start
+from helpers.tool_runs import TOOLS, config, free_port, load_tool, options, run, start
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from mmengine.config import Config
-from tool_runs import load_tool
+from helpers.tool_runs import load_tool
 
 tables = load_tool('analysis/make_tables.py')
 formats = tables.to_rich.__globals__

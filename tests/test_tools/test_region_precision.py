@@ -4,7 +4,7 @@ import importlib
 import json
 import sys
 
-from tool_runs import TOOLS
+from helpers.tool_runs import TOOLS
 
 
 def test_errors_are_tabulated_and_written(monkeypatch, tmp_path, capsys):

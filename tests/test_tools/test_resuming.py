@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
-from tool_runs import TOOLS, config, finish, options, run, start
+from helpers.tool_runs import TOOLS, config, finish, options, run, start
 
 ITERATIONS = 8
 

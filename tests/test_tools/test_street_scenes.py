@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from tool_runs import TOOLS, load_tool, run
+from helpers.tool_runs import TOOLS, load_tool, run
 
 from mmseg_rmi.datasets import CamVidDataset
 from mmseg_rmi.datasets.camvid import CLASSES

@@ -8,8 +8,8 @@ import time
 
 import pytest
 from rich.console import Console
-from study_tools import PLAN, Place, study
-from tool_runs import TOOLS, config, load_tool, run, start
+from helpers.study_tools import PLAN, Place, study
+from helpers.tool_runs import TOOLS, config, load_tool, run, start
 
 TESTS = TOOLS.parent / 'tests'
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tool_runs import TOOLS, load_tool
+from helpers.tool_runs import TOOLS, load_tool
 
 study_plan = load_tool('study_plan.py')
 Cell = study_plan.Cell

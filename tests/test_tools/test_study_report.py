@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from tool_runs import load_tool
+from helpers.tool_runs import load_tool
 
 report = load_tool('analysis/study_report.py')
 

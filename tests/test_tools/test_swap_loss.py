@@ -15,7 +15,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from tool_runs import TOOLS, load_tool, run
+from helpers.tool_runs import TOOLS, load_tool, run
 from torch import nn
 
 from mmseg_rmi import launch

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from tool_runs import finish, start
+from helpers.tool_runs import finish, start
 
 WAITING = """
 import subprocess, sys, time

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tool_runs import TOOLS, config, finish, options, start
+from helpers.tool_runs import TOOLS, config, finish, options, start
 
 
 class Touch:

@@ -11,7 +11,7 @@ from mmengine.runner import set_random_seed
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from PIL import Image
-from tool_runs import ROOT, TOOLS, load_tool, run
+from helpers.tool_runs import ROOT, TOOLS, load_tool, run
 from torch import nn
 
 voc_submission = load_tool('voc_submission.py')

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from trained_model import open_trained
 
 import mmseg_rmi  # noqa: F401 (registers what configs name)
-from mmseg_rmi.segmentors.probabilities import (
+from mmseg_rmi.test_time.probabilities import (
     ACTIVATIONS,
     Activation,
     final_head,

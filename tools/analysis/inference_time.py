@@ -12,9 +12,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmseg_rmi import launch
-from mmseg_rmi.segmentors import DenseCRFTestLoop
-from mmseg_rmi.segmentors.dense_crf_test_loop import Prediction, refine
-from mmseg_rmi.segmentors.probabilities import to_distribution
+from mmseg_rmi.test_time import DenseCRFTestLoop
+from mmseg_rmi.test_time.dense_crf_test_loop import Prediction, refine
+from mmseg_rmi.test_time.probabilities import to_distribution
 
 WARM_UP = 3
 

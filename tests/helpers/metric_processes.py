@@ -4,7 +4,7 @@ import json
 import os
 
 import torch
-from label_maps import CLASSES, blobs, sample
+from helpers.label_maps import CLASSES, blobs, sample
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope

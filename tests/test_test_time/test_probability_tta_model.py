@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from crf_oracle import sigmoid, softmax
+from helpers.crf_oracle import sigmoid, softmax
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from tiny_segmentor import build_runner, segmentor, write_images, written
+from helpers.tiny_segmentor import build_runner, segmentor, write_images, written
 from torch import nn
 
-from mmseg_rmi.segmentors import ProbabilityTTAModel
+from mmseg_rmi.test_time import ProbabilityTTAModel
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 

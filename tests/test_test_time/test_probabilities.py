@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from crf_oracle import sigmoid, softmax
+from helpers.crf_oracle import sigmoid, softmax
 from mmseg.registry import MODELS
 from torch import nn
 
-from mmseg_rmi.segmentors.probabilities import (
+from mmseg_rmi.test_time.probabilities import (
     average_probabilities,
     find_activation,
     resolve_activation,

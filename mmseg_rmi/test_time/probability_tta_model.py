@@ -10,7 +10,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_rmi.segmentors.probabilities import (
+from mmseg_rmi.test_time.probabilities import (
     Activation,
     average_probabilities,
     final_head,

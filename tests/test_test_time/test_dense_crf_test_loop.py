@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from crf_oracle import posterior, sigmoid, softmax
+from helpers.crf_oracle import posterior, sigmoid, softmax
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 from PIL import Image
-from tiny_segmentor import build_runner, logits_of, segmentor, write_images, written
+from helpers.tiny_segmentor import build_runner, logits_of, segmentor, write_images, written
 from torch import nn
 
-from mmseg_rmi.segmentors import DenseCRFTestLoop
+from mmseg_rmi.test_time import DenseCRFTestLoop
 
 pytest.importorskip('pydensecrf', reason='needs pydensecrf2')
 pytestmark = pytest.mark.usefixtures('mmseg_scope')

@@ -22,9 +22,9 @@ from mmseg.structures import SegDataSample
 from rich.progress import track
 from torch import nn
 
-from mmseg_rmi.functional.settings import check_integer
-from mmseg_rmi.segmentors.dense_crf import DenseCRF
-from mmseg_rmi.segmentors.probabilities import (
+from mmseg_rmi.utils.checks import check_integer
+from mmseg_rmi.test_time.dense_crf import DenseCRF
+from mmseg_rmi.test_time.probabilities import (
     Activation,
     final_head,
     resolve_activation,
@@ -71,7 +71,7 @@ class DenseCRFTestLoop(TestLoop):
         fp16: run the network under autocast.
         activation: ``'sigmoid'`` or ``'softmax'``; None finds it from the losses of the head.
         num_workers: worker processes; None is as many as there are CPUs for this process.
-        **crf: the settings of :class:`mmseg_rmi.segmentors.DenseCRF`.
+        **crf: the settings of :class:`mmseg_rmi.test_time.DenseCRF`.
 
     Raises:
         ImportError: pydensecrf is not installed; says how to install it.

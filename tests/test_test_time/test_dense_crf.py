@@ -4,9 +4,9 @@ import importlib.util
 
 import numpy as np
 import pytest
-from crf_oracle import posterior, softmax
+from helpers.crf_oracle import posterior, softmax
 
-from mmseg_rmi.segmentors import DenseCRF
+from mmseg_rmi.test_time import DenseCRF
 
 needs_pydensecrf = pytest.mark.skipif(
     importlib.util.find_spec('pydensecrf') is None, reason='needs pydensecrf2'

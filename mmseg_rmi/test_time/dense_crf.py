@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from mmseg_rmi.functional.settings import check_integer, check_number
+from mmseg_rmi.utils.checks import check_integer, check_number
 
 LEAST_PROBABILITY = 1e-5  # of a class at a pixel, so that its energy is finite
 

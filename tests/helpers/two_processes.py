@@ -3,7 +3,7 @@
 import os
 
 import torch
-from batches import make_batch
+from helpers.batches import make_batch
 from torch import distributed
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from tool_runs import load_tool
+from helpers.tool_runs import load_tool
 
 study = load_tool('study.py')
 

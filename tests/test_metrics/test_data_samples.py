@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from label_maps import evaluate, sample
+from helpers.label_maps import evaluate, sample
 
 METRICS = [
     dict(type='BoundaryIoUMetric'),

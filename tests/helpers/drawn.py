@@ -4,7 +4,7 @@ import itertools
 from typing import NamedTuple
 
 import torch
-from batches import make_batch
+from helpers.batches import make_batch
 from hypothesis import strategies as st
 from torch import Tensor
 

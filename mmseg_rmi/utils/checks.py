@@ -1,0 +1,29 @@
+"""Checks of constructor arguments: each error names the argument, the value and the range."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise unless ``value`` is a finite real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f'{name} must be a number, got {value!r}')
+    if not math.isfinite(value):
+        raise ValueError(f'{name} must be finite, got {value}')
+
+
+def check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise unless ``value`` is an integer of that range."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f'{name} must be an integer, got {value!r}')
+    if value < least or (most is not None and value > most):
+        span = f'at least {least}' if most is None else f'from {least} to {most}'
+        raise ValueError(f'{name} must be {span}, got {value}')
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}')
