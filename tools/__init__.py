@@ -1,0 +1,1 @@
+"""Command-line tools; packages of several modules run as ``python -m tools.NAME``."""

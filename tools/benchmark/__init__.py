@@ -1,0 +1,1 @@
+"""Measure what losses cost: time, memory and precision."""
