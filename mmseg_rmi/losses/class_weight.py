@@ -1,0 +1,83 @@
+"""Class weights in every form that MMSegmentation's ``CrossEntropyLoss`` takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmseg_rmi.utils.checks import check_number
+
+ClassWeight = Sequence[float] | np.ndarray | Tensor | str | os.PathLike
+
+LARGEST = torch.finfo(torch.float32).max
+
+
+def load_class_weight(value: ClassWeight | None) -> Tensor | None:
+    """Read one factor per class out of numbers or a file.
+
+    Args:
+        value: a list, tuple, one-dimensional array or tensor of at least one number, finite and at
+            least 0; or the name of a ``.npy``, ``.json``, ``.yaml`` or ``.pkl`` file that holds
+            one. As everywhere, a ``.pkl`` can run code: take it from whom you trust. All but
+            ``.npy`` are read by mmengine.
+
+    Returns:
+        ``C``, float32, in main memory and a copy; None for None.
+
+    Raises:
+        TypeError: not such a list, or an entry that is not a number.
+        ValueError: no entry, one that is negative or not finite, or a file that cannot be read.
+
+    Example:
+        >>> load_class_weight((1, 0.5))
+        tensor([1.0000, 0.5000])
+    """
+    if value is None:
+        return None
+    content = _read(os.fspath(value)) if isinstance(value, (str, os.PathLike)) else value
+    if isinstance(content, (np.ndarray, Tensor)):
+        content = content.tolist()
+    if not isinstance(content, (list, tuple)):
+        raise TypeError(
+            f'class_weight must be one number per class (a list, tuple, array or tensor, or a file '
+            f'of one), got {_shown(value, content)}'
+        )
+    if not content:
+        raise ValueError(
+            f'class_weight must hold one number per class, got {_shown(value, content)}: leave it '
+            'out (None) to weigh all classes alike'
+        )
+    for entry in content:
+        _check_entry(entry)
+    return torch.tensor(content, dtype=torch.float32, device='cpu')
+
+
+def _check_entry(entry: Any) -> None:
+    check_number('class_weight', entry)
+    if not 0 <= entry <= LARGEST:
+        raise ValueError(f'class_weight must be at least 0 and fit float32, got {entry}')
+
+
+def _shown(value: object, content: object) -> str:
+    """The argument and, of a file, the start of what it holds."""
+    held = repr(content)[:80]
+    return f'{value}, which holds {held}' if isinstance(value, (str, os.PathLike)) else held
+
+
+def _read(filename: str) -> Any:
+    try:
+        if filename.endswith('.npy'):
+            return np.load(filename, allow_pickle=False)
+        from mmengine.fileio import load
+
+        return load(filename)
+    except Exception as error:  # whatever a reader of one of four formats may raise
+        raise ValueError(
+            f'class_weight={filename!r} cannot be read ({type(error).__name__}: {error}): name an '
+            'existing .npy, .json, .yaml or .pkl file of one number per class, or give the numbers'
+        ) from error
