@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmseg.registry import HOOKS
-from helpers.tool_runs import ROOT, load_tool
 
+from helpers.tool_runs import ROOT, load_tool
 from mmseg_rmi import launch
 
 STUDY = ROOT / 'configs' / 'study'

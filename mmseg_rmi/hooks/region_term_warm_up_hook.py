@@ -7,8 +7,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from mmseg_rmi.utils.checks import check_number
 from mmseg_rmi.losses import RMILoss
+from mmseg_rmi.utils.checks import check_number
 
 
 @HOOKS.register_module()

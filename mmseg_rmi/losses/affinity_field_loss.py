@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmseg_rmi.functional import affinity_field_loss, count_elements, downsample_labels, promote
-from mmseg_rmi.utils.checks import check_integer, check_number
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_divisors
 from mmseg_rmi.losses.validation import check_inputs, check_loss_constants
+from mmseg_rmi.utils.checks import check_integer, check_number
 
 LABEL_VALUES = 256  # that a label map of 8 bits may hold: one row of weights for each
 

@@ -16,10 +16,10 @@ from mmseg_rmi.functional import (
     one_pass_objective,
     promote,
 )
-from mmseg_rmi.utils.checks import check_number
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import check_inputs, check_loss_constants
+from mmseg_rmi.utils.checks import check_number
 
 
 @MODELS.register_module()

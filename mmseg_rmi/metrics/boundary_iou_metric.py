@@ -10,8 +10,8 @@ from mmseg.registry import METRICS
 from torch import Tensor
 
 from mmseg_rmi.functional.boundaries import inner_boundary
-from mmseg_rmi.utils.checks import check_number
 from mmseg_rmi.metrics.overlap_metric import OverlapMetric, count_labels, overlap
+from mmseg_rmi.utils.checks import check_number
 
 
 @METRICS.register_module()

@@ -11,8 +11,8 @@ from mmseg.registry import METRICS
 from torch import Tensor
 
 from mmseg_rmi.functional.boundaries import near_other_label
-from mmseg_rmi.utils.checks import check_integer
 from mmseg_rmi.metrics.overlap_metric import OverlapMetric, count_labels, overlap
+from mmseg_rmi.utils.checks import check_integer
 
 
 @METRICS.register_module()

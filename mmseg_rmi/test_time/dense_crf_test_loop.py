@@ -22,7 +22,6 @@ from mmseg.structures import SegDataSample
 from rich.progress import track
 from torch import nn
 
-from mmseg_rmi.utils.checks import check_integer
 from mmseg_rmi.test_time.dense_crf import DenseCRF
 from mmseg_rmi.test_time.probabilities import (
     Activation,
@@ -30,6 +29,7 @@ from mmseg_rmi.test_time.probabilities import (
     resolve_activation,
     to_distribution,
 )
+from mmseg_rmi.utils.checks import check_integer
 
 
 class Prediction(NamedTuple):

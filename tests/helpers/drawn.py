@@ -4,10 +4,10 @@ import itertools
 from typing import NamedTuple
 
 import torch
-from helpers.batches import make_batch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from helpers.batches import make_batch
 from mmseg_rmi.functional import RMISettings, pooled_side
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

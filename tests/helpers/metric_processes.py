@@ -4,13 +4,13 @@ import json
 import os
 
 import torch
-from helpers.label_maps import CLASSES, blobs, sample
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from torch import distributed
 
 import mmseg_rmi  # noqa: F401 (registers the metrics)
+from helpers.label_maps import CLASSES, blobs, sample
 
 IMAGES = 5  # does not divide by two: the sampler pads
 METRICS = [

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from rich.console import Console
+
 from helpers.tool_runs import load_tool
 
 study = load_tool('study.py')

@@ -3,11 +3,11 @@
 import os
 
 import torch
-from helpers.batches import make_batch
 from torch import distributed
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from helpers.batches import make_batch
 from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 
 IMAGES, CLASSES = 8, 3

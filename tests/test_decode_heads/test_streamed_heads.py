@@ -4,17 +4,17 @@ import copy
 
 import pytest
 import torch
-from helpers.allocations import Allocations, limit_blocks
-from helpers.batches import make_batch
 from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
 from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from helpers.scores import region_scores
 from torch.nn import functional as F
 
+from helpers.allocations import Allocations, limit_blocks
+from helpers.batches import make_batch
+from helpers.scores import region_scores
 from mmseg_rmi.losses import RMILoss
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')

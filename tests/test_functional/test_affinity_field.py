@@ -2,14 +2,14 @@
 
 import math
 
-from helpers import affinity_oracle
 import numpy as np
 import pytest
 import torch
+
+from helpers import affinity_oracle
 from helpers.batches import make_batch, sharp_logits
 from helpers.objectives import value_and_gradient
 from helpers.tolerances import assert_close
-
 from mmseg_rmi.functional import affinity_field_loss, count_elements
 from mmseg_rmi.functional.affinity_field import bernoulli_divergence
 

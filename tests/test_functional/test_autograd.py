@@ -4,11 +4,11 @@ import functools
 
 import pytest
 import torch
-from helpers.batches import make_batch
-from helpers.objectives import value_and_gradient
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from helpers.batches import make_batch
+from helpers.objectives import value_and_gradient
 from mmseg_rmi.functional import (
     RMISettings,
     one_pass_objective,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers.label_maps import blobs
 
+from helpers.label_maps import blobs
 from mmseg_rmi.functional.boundaries import inner_boundary, near_other_label
 
 

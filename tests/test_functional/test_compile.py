@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from helpers.batches import make_batch
-from helpers.objectives import value_and_gradient
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from helpers.batches import make_batch
+from helpers.objectives import value_and_gradient
 from mmseg_rmi.losses import RMILoss
 
 SETTINGS = {

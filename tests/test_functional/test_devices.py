@@ -6,13 +6,13 @@ which are not CPU's either, stand in. Both raise when the host asks for a value.
 
 import pytest
 import torch
-from helpers.batches import make_batch
-from helpers.objectives import value_and_gradient
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from helpers.batches import make_batch
+from helpers.objectives import value_and_gradient
 from mmseg_rmi.functional import (
     RMISettings,
     one_pass_objective,

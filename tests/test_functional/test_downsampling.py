@@ -1,8 +1,8 @@
-from helpers import oracle
 import pytest
 import torch
-from helpers.tolerances import assert_close
 
+from helpers import oracle
+from helpers.tolerances import assert_close
 from mmseg_rmi.functional import downsample, pooled_side
 
 METHODS = ('avg', 'max', 'interp')

@@ -2,11 +2,11 @@
 
 import math
 
-from helpers import oracle
 import pytest
 import torch
-from helpers.tolerances import assert_close
 
+from helpers import oracle
+from helpers.tolerances import assert_close
 from mmseg_rmi.functional import (
     RMISettings,
     centre,

@@ -4,15 +4,15 @@ import functools
 import json
 
 import numpy as np
-from helpers import oracle
 import pytest
 import torch
-from helpers.batches import make_batch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from helpers import oracle
+from helpers.batches import make_batch
 from helpers.objectives import OBJECTIVES, precision_of, value_and_gradient
 from helpers.tolerances import assert_close
-
 from mmseg_rmi.functional import (
     Normalizers,
     RMISettings,

@@ -2,17 +2,17 @@
 
 import math
 
-from helpers import drawn
 import pytest
 import torch
-from helpers.allocations import Allocations, limit_blocks, visitors
-from helpers.batches import block_labels, make_batch, sharp_logits
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
+from helpers import drawn
+from helpers.allocations import Allocations, limit_blocks, visitors
+from helpers.batches import block_labels, make_batch, sharp_logits
 from helpers.objectives import value_and_gradient
 from helpers.scores import region_scores
-
 from mmseg_rmi.functional import (
     RMISettings,
     batch_normalizers,

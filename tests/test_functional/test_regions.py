@@ -1,11 +1,11 @@
 import numpy as np
-from helpers import oracle
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from helpers.tolerances import assert_close
 
+from helpers import oracle
+from helpers.tolerances import assert_close
 from mmseg_rmi.functional import RMISettings, centre, extract_regions
 from mmseg_rmi.functional.regions import kept_regions
 

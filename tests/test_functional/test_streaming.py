@@ -1,16 +1,16 @@
 """The streamed objective is that of the up-sampled logits, and never holds these of a batch."""
 
-from helpers import drawn
 import pytest
 import torch
-from helpers.allocations import Allocations, limit_blocks, visitors
-from helpers.batches import block_labels, make_batch, sharp_logits
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from helpers.scores import region_scores
 from torch.nn import functional as F
 
+from helpers import drawn
+from helpers.allocations import Allocations, limit_blocks, visitors
+from helpers.batches import block_labels, make_batch, sharp_logits
+from helpers.scores import region_scores
 from mmseg_rmi.functional import (
     Normalizers,
     RMISettings,

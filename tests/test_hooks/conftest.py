@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import random_training  # noqa: F401 (registers its classes)
 from mmengine.runner import Runner
 
 import mmseg_rmi  # noqa: F401 (registers the hooks)
+from helpers import random_training  # noqa: F401 (registers its classes)
 
 
 def loader(workers: int, sampler: str) -> dict[str, Any]:

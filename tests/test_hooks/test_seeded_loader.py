@@ -3,9 +3,9 @@ from itertools import islice
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler, pseudo_collate
-from helpers.random_training import AugmentedNumbers
 from torch.utils.data import BatchSampler, DataLoader
 
+from helpers.random_training import AugmentedNumbers
 from mmseg_rmi.compat import ResumedBatches
 from mmseg_rmi.hooks.seeded_loader import endless_seeded_loader, seeded_loader
 

@@ -3,18 +3,18 @@
 import math
 import re
 
-from helpers import affinity_oracle
 import pytest
 import torch
-from helpers.batches import make_batch
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
-from helpers.objectives import value_and_gradient
-from helpers.tolerances import assert_close
 from torch import nn
 
+from helpers import affinity_oracle
+from helpers.batches import make_batch
+from helpers.objectives import value_and_gradient
+from helpers.tolerances import assert_close
 from mmseg_rmi.functional import affinity_field_loss
 from mmseg_rmi.losses import AffinityFieldLoss
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from helpers.tolerances import assert_close
 from helpers.two_processes import (
     LOSSES,

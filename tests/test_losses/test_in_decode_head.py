@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from helpers.batches import make_batch
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from torch.nn import functional as F
+
+from helpers.batches import make_batch
 from helpers.objectives import registered
 from helpers.tolerances import assert_close
-from torch.nn import functional as F
 
 
 def build_head(loss_decode, num_classes=3, **settings):

@@ -4,12 +4,12 @@ import functools
 
 import pytest
 import torch
-from helpers.batches import make_batch, sharp_logits
 from hypothesis import given
 from hypothesis import strategies as st
+
+from helpers.batches import make_batch, sharp_logits
 from helpers.objectives import OBJECTIVES, precision_of, value_and_gradient
 from helpers.tolerances import assert_close
-
 from mmseg_rmi.functional import RMISettings, batch_normalizers
 
 SETTINGS = {

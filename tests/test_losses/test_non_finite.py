@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.batches import make_batch
 from mmseg.registry import HOOKS
-from helpers.objectives import value_and_gradient
 
+from helpers.batches import make_batch
+from helpers.objectives import value_and_gradient
 from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 
 NON_FINITE = [torch.nan, torch.inf, -torch.inf]

@@ -1,12 +1,12 @@
 """Sharp predictions, half precision, mixed precision and memory layouts."""
 
-from helpers import oracle
 import pytest
 import torch
+
+from helpers import oracle
 from helpers.batches import make_batch, sharp_logits
 from helpers.objectives import OBJECTIVES, registered, value_and_gradient
 from helpers.tolerances import TOLERANCES, assert_close
-
 from mmseg_rmi.functional import one_pass
 from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 

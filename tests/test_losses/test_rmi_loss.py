@@ -1,15 +1,15 @@
 """RMILoss: what it computes and what MMSegmentation asks of it."""
 
-from helpers import oracle
 import pytest
 import torch
-from helpers.batches import make_batch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmseg.registry import MODELS
+
+from helpers import oracle
+from helpers.batches import make_batch
 from helpers.objectives import OBJECTIVES, precision_of, registered, value_and_gradient
 from helpers.tolerances import assert_close
-
 from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
 
 float64 = OBJECTIVES['reference-float64']

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from helpers.batches import make_batch
 from mmseg.models.losses import CrossEntropyLoss
+
+from helpers.batches import make_batch
 from helpers.objectives import value_and_gradient
 from helpers.tolerances import assert_close
-
 from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
 
 

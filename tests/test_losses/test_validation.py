@@ -6,10 +6,10 @@ import re
 
 import pytest
 import torch
-from helpers.batches import make_batch
-from helpers.tolerances import assert_close
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from helpers.batches import make_batch
+from helpers.tolerances import assert_close
 from mmseg_rmi.functional import pooled_side
 from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 

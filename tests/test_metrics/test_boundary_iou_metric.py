@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from helpers.label_maps import CLASSES, blobs, evaluate, sample
 
+from helpers.label_maps import CLASSES, blobs, evaluate, sample
 from mmseg_rmi.metrics import BoundaryIoUMetric
 
 SAMPLES = [sample(*blobs(seed)) for seed in range(5)]

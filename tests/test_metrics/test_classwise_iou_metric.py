@@ -3,8 +3,8 @@
 import math
 
 import pytest
-from helpers.label_maps import evaluate, sample
 
+from helpers.label_maps import evaluate, sample
 from mmseg_rmi.metrics import ClasswiseIoUMetric
 
 CLASSES = ('sky', 'road', 'sign symbol', 'fence')

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from helpers.label_maps import evaluate, sample
 
 METRICS = [

@@ -4,12 +4,12 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
-from helpers import oracle
 import pytest
 import torch
-from helpers.label_maps import CLASSES, blobs, evaluate, sample
 from mmseg.models import BaseSegmentor
 
+from helpers import oracle
+from helpers.label_maps import CLASSES, blobs, evaluate, sample
 from mmseg_rmi.metrics import RegionMutualInformationMetric
 
 

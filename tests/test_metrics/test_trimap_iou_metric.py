@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from helpers.label_maps import CLASSES, blobs, evaluate, sample
 
+from helpers.label_maps import CLASSES, blobs, evaluate, sample
 from mmseg_rmi.metrics import TrimapIoUMetric
 
 WIDTHS = (1, 2, 4, 9)

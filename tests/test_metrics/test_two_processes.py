@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+
 from helpers.metric_processes import evaluate_share, run_share
 
 

@@ -4,8 +4,8 @@ import importlib.util
 
 import numpy as np
 import pytest
-from helpers.crf_oracle import posterior, softmax
 
+from helpers.crf_oracle import posterior, softmax
 from mmseg_rmi.test_time import DenseCRF
 
 needs_pydensecrf = pytest.mark.skipif(

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.crf_oracle import posterior, sigmoid, softmax
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 from PIL import Image
-from helpers.tiny_segmentor import build_runner, logits_of, segmentor, write_images, written
 from torch import nn
 
+from helpers.crf_oracle import posterior, sigmoid, softmax
+from helpers.tiny_segmentor import build_runner, logits_of, segmentor, write_images, written
 from mmseg_rmi.test_time import DenseCRFTestLoop
 
 pytest.importorskip('pydensecrf', reason='needs pydensecrf2')

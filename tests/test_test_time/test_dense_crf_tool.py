@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
+
 from helpers.tool_runs import TINY, TOOLS, config, load_tool, options, run
 
 pytest.importorskip('pydensecrf', reason='needs pydensecrf2')

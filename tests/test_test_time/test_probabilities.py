@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.crf_oracle import sigmoid, softmax
 from mmseg.registry import MODELS
 from torch import nn
 
+from helpers.crf_oracle import sigmoid, softmax
 from mmseg_rmi.test_time.probabilities import (
     average_probabilities,
     find_activation,

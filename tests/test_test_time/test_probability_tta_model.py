@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from helpers.crf_oracle import sigmoid, softmax
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from helpers.tiny_segmentor import build_runner, segmentor, write_images, written
 from torch import nn
 
+from helpers.crf_oracle import sigmoid, softmax
+from helpers.tiny_segmentor import build_runner, segmentor, write_images, written
 from mmseg_rmi.test_time import ProbabilityTTAModel
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')

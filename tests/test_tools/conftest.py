@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from helpers.tool_runs import load_tool
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmseg.registry import MODELS
+
 from helpers.tool_runs import load_tool
 
 ablations = load_tool('ablations.py')

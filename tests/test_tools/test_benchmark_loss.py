@@ -1,6 +1,7 @@
 """The benchmark's parts, on shapes that take no time."""
 
 import pytest
+
 from helpers.tool_runs import load_tool
 
 benchmark = load_tool('analysis/benchmark_loss.py')

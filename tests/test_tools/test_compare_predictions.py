@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
+
 from helpers.tool_runs import config, load_tool
 
 tool = load_tool('analysis/compare_predictions.py')

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from helpers.tool_runs import TOOLS, config, load_tool, run
 
 demo = load_tool('demo.py')

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from helpers.tool_runs import load_tool
 
+from helpers.tool_runs import load_tool
 from mmseg_rmi.datasets.camvid import PALETTE
 
 report = load_tool('demo_report.py')

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from helpers.tool_runs import TOOLS, config, free_port, load_tool, options, run, start
 
 

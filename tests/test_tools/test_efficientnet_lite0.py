@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 from mmseg.registry import MODELS
+
 from helpers.tool_runs import load_tool
 
 converter = load_tool('model_converters/efficientnet_lite0.py')

@@ -8,9 +8,9 @@ from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+
 from helpers.tiny_segmentor import segmentor
 from helpers.tool_runs import config, load_tool, options
-
 from mmseg_rmi import launch
 from mmseg_rmi.datasets import CamVidDataset
 

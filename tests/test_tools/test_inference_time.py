@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 from mmengine.config import Config
+
 from helpers.tool_runs import TINY, config, load_tool
 
 timing = load_tool('analysis/inference_time.py')

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from mmengine.config import Config
+
 from helpers.tool_runs import load_tool
 
 tables = load_tool('analysis/make_tables.py')

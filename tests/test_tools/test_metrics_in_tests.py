@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.label_maps import evaluate, sample
 from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
+
+from helpers.label_maps import evaluate, sample
 from helpers.tool_runs import TINY, TOOLS, config, load_tool, options, run
 
 views = load_tool('analysis/prediction_views.py')

@@ -3,6 +3,7 @@
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
+
 from helpers.tool_runs import load_tool
 
 train, evaluate = load_tool('train.py'), load_tool('test.py')

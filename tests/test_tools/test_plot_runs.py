@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
+
 from helpers.tool_runs import load_tool
 
 tool = load_tool('analysis/plot_runs.py')

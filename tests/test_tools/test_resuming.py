@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
+
 from helpers.tool_runs import TOOLS, config, finish, options, run, start
 
 ITERATIONS = 8

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from helpers.tool_runs import TOOLS, load_tool, run
 
+from helpers.tool_runs import TOOLS, load_tool, run
 from mmseg_rmi.datasets import CamVidDataset
 from mmseg_rmi.datasets.camvid import CLASSES
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from rich.console import Console
+
 from helpers.study_tools import PLAN, Place, study
 from helpers.tool_runs import TOOLS, config, load_tool, run, start
 

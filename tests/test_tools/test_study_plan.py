@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from helpers.tool_runs import TOOLS, load_tool
 
 study_plan = load_tool('study_plan.py')

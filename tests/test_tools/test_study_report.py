@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
+
 from helpers.tool_runs import load_tool
 
 report = load_tool('analysis/study_report.py')

@@ -15,9 +15,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from helpers.tool_runs import TOOLS, load_tool, run
 from torch import nn
 
+from helpers.tool_runs import TOOLS, load_tool, run
 from mmseg_rmi import launch
 from mmseg_rmi.losses import RMILoss
 

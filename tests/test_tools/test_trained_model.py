@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from helpers.tool_runs import TOOLS, config, finish, options, start
 
 

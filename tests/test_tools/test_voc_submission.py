@@ -11,8 +11,9 @@ from mmengine.runner import set_random_seed
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from PIL import Image
-from helpers.tool_runs import ROOT, TOOLS, load_tool, run
 from torch import nn
+
+from helpers.tool_runs import ROOT, TOOLS, load_tool, run
 
 voc_submission = load_tool('voc_submission.py')
 LEAF = ROOT / 'configs/deeplabv3plus/deeplabv3plus_r101-d16_4xb4-rmi-30k_voc12aug-513x513.py'
