@@ -5,12 +5,19 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 from mmengine.registry import init_default_scope
 
 hypothesis.settings.register_profile(
     'reproducible', derandomize=True, deadline=None, database=None, max_examples=30
 )
 hypothesis.settings.load_profile('reproducible')
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a card where there is none."""
+    if item.get_closest_marker('gpu') and not torch.cuda.is_available():
+        pytest.skip('needs a CUDA device')
 
 
 @pytest.fixture(scope='session')

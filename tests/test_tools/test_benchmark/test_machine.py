@@ -4,6 +4,7 @@ import os
 import platform
 
 import torch
+
 from tools.benchmark import machine
 
 CPUINFO = """processor\t: 0
