@@ -1,27 +1,23 @@
-"""Region Mutual Information loss for MMSegmentation (Zhao et al., NeurIPS 2019).
+"""Region Mutual Information loss for semantic segmentation (Zhao et al., NeurIPS 2019).
 
-Importing the package registers its losses, decode heads, data sets, hooks, metrics and
-test-time models with ``mmseg.registry``; from a config,
+The losses, the functions below them, the metrics' functions and the dense CRF need torch alone.
+Where MMSegmentation is installed, importing the package registers its losses, decode heads, data
+sets, hooks, metrics and test-time models with ``mmseg.registry``; from a config,
 ``custom_imports=dict(imports=['mmseg_rmi'])`` does it.
 """
 
-from mmseg_rmi import compat as compat
+import importlib
+import sys
+from types import ModuleType
 
-compat.prepare_framework()
-
-from mmseg_rmi import (  # noqa: E402
-    datasets,
-    decode_heads,
-    functional,
-    hooks,
-    losses,
-    metrics,
-    optim,
-    test_time,
-)
+from mmseg_rmi import compat, functional, losses, metrics, test_time
+from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 
 __version__ = '0.1.0'
 __all__ = [
+    'AffinityFieldLoss',
+    'RMILoss',
+    'SigmoidCrossEntropyLoss',
     'compat',
     'datasets',
     'decode_heads',
@@ -32,3 +28,33 @@ __all__ = [
     'optim',
     'test_time',
 ]
+_NEED_MMSEGMENTATION = ('datasets', 'decode_heads', 'hooks', 'optim')
+
+
+def _register() -> None:
+    """Import, and so register, all that needs MMSegmentation.
+
+    Where its installation is broken, a process that uses MMEngine must hear of it now, or a config
+    would only find ``'RMILoss' is not in the registry``. Any other process can do without, and
+    hears of it from the subpackage that it asks for.
+    """
+    in_use = sys.modules.get('mmengine') is not None
+    try:
+        for name in _NEED_MMSEGMENTATION:
+            importlib.import_module(f'{__name__}.{name}')
+        for package in (metrics, test_time):
+            for name in package.__all__:
+                getattr(package, name)
+    except ImportError:
+        if in_use:
+            raise
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _NEED_MMSEGMENTATION:
+        return importlib.import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+if compat.is_mmsegmentation_installed():
+    _register()

@@ -35,7 +35,7 @@ _DISTRIBUTIONS: dict[Line, dict[str, str]] = {
 
 
 def prepare_framework() -> None:
-    """Make the installed line of MMSegmentation fit for the plugin; importing the plugin does it.
+    """Make the installed line of MMSegmentation fit for the plugin; what needs one does so first.
 
     Afterwards ``_base_ = 'mmseg::...'`` and ``'mmpretrain::...'`` resolve on both lines, and
     ``torch.load`` takes the training state that mmengine writes into checkpoints.
@@ -52,6 +52,11 @@ def prepare_framework() -> None:
         torch.serialization.add_safe_globals(
             [(known, name) for name, known in training_state_globals().items()]
         )
+
+
+def is_mmsegmentation_installed() -> bool:
+    """Whether there is a package ``mmseg``, of whichever line and in whatever condition."""
+    return importlib.util.find_spec('mmseg') is not None
 
 
 def find_line(installed: Collection[str]) -> Line:
@@ -80,8 +85,10 @@ def find_line(installed: Collection[str]) -> Line:
             return line
     raise ImportError(
         'MMSegmentation is not installed: found neither onedl-mmsegmentation nor mmsegmentation. '
-        "Install a line of it: pip install torch torchvision 'mmseg_rmi[onedl]' (maintained, "
-        "nothing to compile) or, beside an mmcv 2.1 built for your torch, 'mmseg_rmi[openmmlab]'."
+        'The losses, the functions and the dense CRF do without it; decode heads, data sets, hooks '
+        'and registered metrics do not. In a checkout of this project: pip install torchvision '
+        "'.[onedl]' (maintained, nothing to compile) or, beside an mmcv 2.1 built for your torch, "
+        "'.[openmmlab]'; of a wheel: 'PATH/TO/THE.whl[onedl]'."
     )
 
 

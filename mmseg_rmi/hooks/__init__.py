@@ -1,5 +1,6 @@
 """Hooks: exact resumption, an end to diverged runs, memory layout, a late region term, scores."""
 
+import mmseg_rmi.registry  # noqa: F401 (or an error that says what is missing)
 from mmseg_rmi.hooks.channels_last_hook import ChannelsLastHook
 from mmseg_rmi.hooks.check_invalid_loss_hook import CheckInvalidLossHook
 from mmseg_rmi.hooks.main_process_logger_hook import MainProcessLoggerHook

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import MessageHub
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,7 +19,6 @@ from mmseg_rmi.utils.checks import check_integer, check_number
 LABEL_VALUES = 256  # that a label map of 8 bits may hold: one row of weights for each
 
 
-@MODELS.register_module()
 class AffinityFieldLoss(nn.Module):
     """Softmax cross entropy plus a decaying affinity field loss, the paper's second baseline.
 
@@ -179,6 +177,10 @@ class AffinityFieldLoss(nn.Module):
 
 def training_progress() -> float:
     """Share of its iterations that MMEngine's running training has done, in [0, 1); else 0."""
+    if sys.modules.get('mmengine') is None:
+        return 0.0
+    from mmengine.logging import MessageHub
+
     hub = MessageHub.get_current_instance()
     if hub.get_info('loop_stage') != 'train':
         return 0.0

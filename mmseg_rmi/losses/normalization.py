@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
-from torch import Tensor
+from torch import Tensor, distributed
 
 from mmseg_rmi.functional import Normalizers
 
@@ -21,9 +20,8 @@ def global_normalizers(labels: Tensor, ignore_index: int) -> Normalizers:
     """
     valid = (labels != ignore_index).sum()
     counts = torch.stack([valid, torch.full_like(valid, len(labels))])
-    all_reduce(counts, op='sum')
+    world_size = _sum_over_processes(counts)
     pixels, images = counts.unbind()
-    world_size = get_world_size()
     return Normalizers((pixels + 1) / world_size, images / world_size)
 
 
@@ -37,5 +35,13 @@ def global_divisors(counts: Tensor) -> Tensor:
         counts: integer, any shape, of this process.
     """
     counts = counts.clone()
-    all_reduce(counts, op='sum')
-    return counts.clamp(min=1) / get_world_size()
+    world_size = _sum_over_processes(counts)
+    return counts.clamp(min=1) / world_size
+
+
+def _sum_over_processes(counts: Tensor) -> int:
+    """Sum counts over the processes of a distributed run, in place; return how many there are."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    distributed.all_reduce(counts)
+    return distributed.get_world_size()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_rmi.functional import (
@@ -19,7 +18,6 @@ from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import check_inputs, check_loss_constants, check_region_fits
 
 
-@MODELS.register_module()
 class RMILoss(nn.Module):
     """Region Mutual Information loss: ``lambda * BCE + (1 - lambda) * region term`` (Eq. 16).
 

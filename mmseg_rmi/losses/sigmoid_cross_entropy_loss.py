@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_rmi.functional import (
@@ -22,7 +21,6 @@ from mmseg_rmi.losses.validation import check_inputs, check_loss_constants
 from mmseg_rmi.utils.checks import check_number
 
 
-@MODELS.register_module()
 class SigmoidCrossEntropyLoss(nn.Module):
     """Binary cross entropy, ``sum over classes and valid pixels / (valid pixels + 1)``.
 

@@ -1,7 +1,20 @@
-"""What happens to predictions at test time: fusion of augmentations, dense CRF."""
+"""Predictions at test time: fusion of augmentations, and a dense CRF."""
+
+from typing import TYPE_CHECKING
 
 from mmseg_rmi.test_time.dense_crf import DenseCRF
-from mmseg_rmi.test_time.dense_crf_test_loop import DenseCRFTestLoop
-from mmseg_rmi.test_time.probability_tta_model import ProbabilityTTAModel
+from mmseg_rmi.utils.lazy import import_on_demand
+
+if TYPE_CHECKING:
+    from mmseg_rmi.test_time.dense_crf_test_loop import DenseCRFTestLoop
+    from mmseg_rmi.test_time.probability_tta_model import ProbabilityTTAModel
 
 __all__ = ['DenseCRF', 'DenseCRFTestLoop', 'ProbabilityTTAModel']
+
+__getattr__ = import_on_demand(
+    __name__,
+    {
+        'DenseCRFTestLoop': 'dense_crf_test_loop',
+        'ProbabilityTTAModel': 'probability_tta_model',
+    },
+)

@@ -1,0 +1,112 @@
+"""The losses with torch alone, and what an import does where MMSegmentation is there, or broken."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+FRAMEWORKS = ('mmcv', 'mmengine', 'mmpretrain', 'mmseg')
+ABSENT = f"""
+import sys
+for name in {FRAMEWORKS}:
+    sys.modules[name] = None
+import importlib.metadata
+installed = importlib.metadata.version
+def version(name):
+    if any(framework in name for framework in {FRAMEWORKS}):
+        raise importlib.metadata.PackageNotFoundError(name)
+    return installed(name)
+importlib.metadata.version = version
+"""
+DOUBLED = """
+import importlib.metadata
+importlib.metadata.version = lambda name: '1.0'
+"""
+
+
+def run(code: str, setting: str = '') -> subprocess.CompletedProcess:
+    """Run code in a process of its own, after that which makes its setting."""
+    program = textwrap.dedent(setting) + textwrap.dedent(code)
+    return subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+
+
+def output_of(code: str, setting: str = '') -> str:
+    result = run(code, setting)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_losses_train_with_torch_alone() -> None:
+    code = """
+    import torch
+    from mmseg_rmi import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
+
+    labels = torch.randint(0, 3, (2, 32, 32))
+    labels[:, :2] = 255
+    for loss in (AffinityFieldLoss(), RMILoss(), SigmoidCrossEntropyLoss()):
+        logits = torch.zeros(2, 3, 32, 32, requires_grad=True)
+        loss(logits, labels).backward()
+        print(bool(logits.grad.isfinite().all() and logits.grad.any()))
+    """
+    assert output_of(code, ABSENT).split() == ['True'] * 3
+
+
+def test_import_with_torch_alone_prints_nothing() -> None:
+    result = run('import mmseg_rmi', ABSENT)
+    assert (result.returncode, result.stdout, result.stderr) == (0, '', '')
+
+
+@pytest.mark.parametrize(
+    'wanted',
+    [
+        'import mmseg_rmi.decode_heads',
+        'from mmseg_rmi import datasets',
+        'import mmseg_rmi; mmseg_rmi.hooks',
+        'from mmseg_rmi.optim import WeightsOnlyDecayConstructor',
+        'from mmseg_rmi.metrics import BoundaryIoUMetric',
+        'from mmseg_rmi.test_time import DenseCRFTestLoop',
+    ],
+)
+def test_what_needs_mmsegmentation_says_so(wanted: str) -> None:
+    assert 'ImportError: MMSegmentation is not installed: ' in run(wanted, ABSENT).stderr
+
+
+def test_two_lines_of_mmsegmentation_leave_the_losses_to_other_programs() -> None:
+    assert output_of('from mmseg_rmi import RMILoss; print(RMILoss().loss_name)', DOUBLED)
+
+
+@pytest.mark.parametrize(
+    'wanted',
+    [
+        'import mmseg_rmi.decode_heads',
+        'from mmseg_rmi.metrics import TrimapIoUMetric',
+        """
+        from mmengine.config import Config
+        from mmengine.utils import import_modules_from_strings
+        import_modules_from_strings(['mmseg_rmi'])  # a config's custom_imports
+        """,
+    ],
+)
+def test_two_lines_of_mmsegmentation_are_refused_by_what_needs_one(wanted: str) -> None:
+    assert 'Parts of two lines of MMSegmentation are installed: ' in run(wanted, DOUBLED).stderr
+
+
+def test_custom_imports_register_everything() -> None:
+    code = """
+    from mmengine.utils import import_modules_from_strings
+    import_modules_from_strings(['mmseg_rmi'])
+    from mmseg import registry
+    for kind, name in dict(
+        MODELS='AffinityFieldLoss RMILoss SigmoidCrossEntropyLoss RMIASPPHead ProbabilityTTAModel',
+        DATASETS='CamVidDataset',
+        HOOKS='RNGStateHook RegionTermWarmUpHook',
+        LOOPS='DenseCRFTestLoop',
+        METRICS='BoundaryIoUMetric RegionMutualInformationMetric TrimapIoUMetric',
+        OPTIM_WRAPPER_CONSTRUCTORS='WeightsOnlyDecayConstructor',
+    ).items():
+        for each in name.split():
+            assert each in getattr(registry, kind).module_dict, each
+    print('all')
+    """
+    assert output_of(code).endswith('all\n')
