@@ -20,6 +20,7 @@ from torch import Tensor
 from mmseg_rmi.decode_heads.deeplab_v3_head import DeepLabV3Head
 from mmseg_rmi.decode_heads.deeplab_v3_plus_head import DeepLabV3PlusHead
 from mmseg_rmi.losses import RMILoss
+from mmseg_rmi.losses.validation import resolve_ignore_index
 
 
 class RegionLossMixin:
@@ -39,7 +40,7 @@ class RegionLossMixin:
     # of the head that it is mixed into
     loss_decode: Any
     sampler: Any
-    ignore_index: int
+    ignore_index: int | None
     align_corners: bool
     _stack_batch_gt: Callable[..., Tensor]
 
@@ -69,11 +70,11 @@ class RegionLossMixin:
             ``loss_bce``, ``loss_region``, ``acc_seg`` (in percent) and, unless lambda is 1,
             ``rmi_score``, scalars.
         """
-        labels = self._stack_batch_gt(batch_data_samples).squeeze(1).int()  # half the memory
+        labels = self._stack_batch_gt(batch_data_samples)
         terms = self.loss_decode.stream(
             seg_logits, labels, ignore_index=self.ignore_index, align_corners=self.align_corners
         )
-        valid = (labels != self.ignore_index).sum().clamp(min=1)
+        valid = (labels != resolve_ignore_index(self.ignore_index)).sum().clamp(min=1)
         losses = dict(
             loss_bce=terms.total - terms.region,  # carries the gradient of both
             loss_region=terms.region,

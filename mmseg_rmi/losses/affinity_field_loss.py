@@ -13,7 +13,12 @@ from torch.nn import functional as F
 from mmseg_rmi.functional import affinity_field_loss, count_elements, downsample_labels, promote
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_divisors
-from mmseg_rmi.losses.validation import check_inputs, check_loss_constants
+from mmseg_rmi.losses.validation import (
+    check_inputs,
+    check_loss_constants,
+    resolve_ignore_index,
+    squeeze_labels,
+)
 from mmseg_rmi.utils.checks import check_integer, check_number
 
 LABEL_VALUES = 256  # that a label map of 8 bits may hold: one row of weights for each
@@ -84,16 +89,16 @@ class AffinityFieldLoss(nn.Module):
         logits: Tensor,
         labels: Tensor,
         weight: Tensor | None = None,
-        ignore_index: int = 255,
+        ignore_index: int | None = 255,
         **kwargs: Any,
     ) -> Tensor:
         """Compute the loss of a batch.
 
         Args:
             logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C is at least 2.
-            labels: ``B x H x W``, integer, in ``[0, C)`` or ``ignore_index``.
+            labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` or ``ignore_index``.
             weight: ``B x H x W``, scales the cross entropy.
-            ignore_index: label of pixels that do not count.
+            ignore_index: label of pixels that do not count; None if all do.
             **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
 
         Returns:
@@ -104,7 +109,9 @@ class AffinityFieldLoss(nn.Module):
                 small.
             TypeError: logits that are not floating point, labels that are not integer.
         """
+        labels = squeeze_labels(labels)
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
+        ignore_index = resolve_ignore_index(ignore_index)
         self._check_channels(logits)
         self._check_neighbours_fit(logits)
         labels = labels.long()  # a narrow type would wrap the numbers it is compared with

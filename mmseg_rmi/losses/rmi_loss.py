@@ -15,7 +15,14 @@ from mmseg_rmi.functional import (
 )
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_normalizers
-from mmseg_rmi.losses.validation import check_inputs, check_loss_constants, check_region_fits
+from mmseg_rmi.losses.validation import (
+    check_inputs,
+    check_loss_constants,
+    check_region_fits,
+    resolve_ignore_index,
+    squeeze_labels,
+    widen_labels,
+)
 
 
 class RMILoss(nn.Module):
@@ -86,16 +93,17 @@ class RMILoss(nn.Module):
         logits: Tensor,
         labels: Tensor,
         weight: Tensor | None = None,
-        ignore_index: int = 255,
+        ignore_index: int | None = 255,
         **kwargs: Any,
     ) -> Tensor:
         """Compute the loss of a batch.
 
         Args:
             logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C = 1 is a binary map.
-            labels: ``B x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1) or ``ignore_index``.
+            labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1)
+                or ``ignore_index``.
             weight: ``B x H x W``, scales the pixel-wise term.
-            ignore_index: label of pixels that do not count.
+            ignore_index: label of pixels that do not count; None if all do.
             **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
 
         Returns:
@@ -105,10 +113,11 @@ class RMILoss(nn.Module):
             ValueError: shapes, devices, labels or reduction that do not fit, maps too small.
             TypeError: logits that are not floating point, labels that are not integer.
         """
+        labels = squeeze_labels(labels)
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
-        labels = _widen(labels)
+        labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
         if self.settings.loss_lambda < 1:
-            check_region_fits(logits, self.settings)
+            check_region_fits(labels, self.settings)
         with torch.autocast(logits.device.type, enabled=False):
             loss = one_pass_objective(
                 logits,
@@ -121,14 +130,19 @@ class RMILoss(nn.Module):
         return propagate_nonfinite(self.loss_weight * loss)
 
     def stream(
-        self, logits: Tensor, labels: Tensor, *, ignore_index: int = 255, align_corners: bool
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        ignore_index: int | None = 255,
+        align_corners: bool,
     ) -> StreamedTerms:
         """Compute the loss of logits that are still to be up-sampled, image by image.
 
         Args:
             logits: ``B x C x H' x W'``, as in :meth:`forward`.
             labels: ``B x H x W``, as in :meth:`forward`.
-            ignore_index: label of pixels that do not count.
+            ignore_index: label of pixels that do not count; None if all do.
             align_corners: how logits are up-sampled, see ``torch.nn.functional.interpolate``.
 
         Returns:
@@ -139,13 +153,11 @@ class RMILoss(nn.Module):
             ValueError: as :meth:`forward`.
             TypeError: as :meth:`forward`.
         """
-        up_sampled = logits
-        if logits.dim() == 4 and labels.dim() == 3 and logits.numel() > 0:
-            up_sampled = logits[..., :1, :1].expand(-1, -1, *labels.shape[1:])  # for its shape only
-        check_inputs(up_sampled, labels, None, ignore_index)
-        labels = _widen(labels)
+        labels = squeeze_labels(labels)
+        check_inputs(logits, labels, None, ignore_index, same_size=False)
+        labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
         if self.settings.loss_lambda < 1:
-            check_region_fits(up_sampled, self.settings)
+            check_region_fits(labels, self.settings)
         with torch.autocast(logits.device.type, enabled=False):
             terms = streamed_objective(
                 logits,
@@ -168,8 +180,3 @@ class RMILoss(nn.Module):
     def extra_repr(self) -> str:
         """The settings, as ``print(model)`` shows them."""
         return f'{self.settings}, loss_weight={self.loss_weight}'
-
-
-def _widen(labels: Tensor) -> Tensor:
-    """Labels of a type that does not wrap the numbers it is compared with."""
-    return labels if labels.dtype in (torch.int32, torch.int64) else labels.int()

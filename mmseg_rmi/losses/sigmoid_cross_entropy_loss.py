@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,10 +14,15 @@ from mmseg_rmi.functional import (
     one_pass_objective,
     promote,
 )
+from mmseg_rmi.losses.class_weight import ClassWeight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_normalizers
-from mmseg_rmi.losses.validation import check_inputs, check_loss_constants
-from mmseg_rmi.utils.checks import check_number
+from mmseg_rmi.losses.validation import (
+    check_inputs,
+    check_loss_constants,
+    resolve_ignore_index,
+    squeeze_labels,
+)
 
 
 class SigmoidCrossEntropyLoss(nn.Module):
@@ -28,7 +32,8 @@ class SigmoidCrossEntropyLoss(nn.Module):
     defined for a batch without a valid pixel (0), and the pixel-wise term of :class:`RMILoss`.
 
     Args:
-        class_weight: one factor per class, at least 0.
+        class_weight: one factor per class, at least 0: numbers or a file of them, as
+            ``CrossEntropyLoss`` takes them.
         loss_weight: factor of the whole.
         loss_name: name in the log; must contain ``'loss'``.
 
@@ -45,18 +50,13 @@ class SigmoidCrossEntropyLoss(nn.Module):
 
     def __init__(
         self,
-        class_weight: Sequence[float] | None = None,
+        class_weight: ClassWeight | None = None,
         loss_weight: float = 1.0,
         loss_name: str = 'loss_bce',
     ) -> None:
         super().__init__()
         check_loss_constants(loss_weight, loss_name)
-        for value in class_weight or ():
-            check_number('class_weight', value)
-            if value < 0:
-                raise ValueError(f'class_weight must be at least 0, got {value}')
-        weights = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
-        self.register_buffer('class_weight', weights, persistent=False)
+        self.register_buffer('class_weight', load_class_weight(class_weight), persistent=False)
         self.loss_weight = loss_weight
         self._loss_name = loss_name
 
@@ -65,16 +65,17 @@ class SigmoidCrossEntropyLoss(nn.Module):
         logits: Tensor,
         labels: Tensor,
         weight: Tensor | None = None,
-        ignore_index: int = 255,
+        ignore_index: int | None = 255,
         **kwargs: Any,
     ) -> Tensor:
         """Compute the loss of a batch.
 
         Args:
             logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C = 1 is a binary map.
-            labels: ``B x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1) or ``ignore_index``.
+            labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1)
+                or ``ignore_index``.
             weight: ``B x H x W``, factor of each pixel.
-            ignore_index: label of pixels that do not count.
+            ignore_index: label of pixels that do not count; None if all do.
             **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
 
         Returns:
@@ -84,7 +85,9 @@ class SigmoidCrossEntropyLoss(nn.Module):
             ValueError: shapes, devices, labels or reduction that do not fit.
             TypeError: logits that are not floating point, labels that are not integer.
         """
+        labels = squeeze_labels(labels)
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
+        ignore_index = resolve_ignore_index(ignore_index)
         labels = labels.long()  # a narrow type would wrap the numbers it is compared with
         if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
             raise ValueError(

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, pooled_side
-from mmseg_rmi.utils.checks import check_number
-from mmseg_rmi.utils.tracing import is_compiling
+from mmseg_rmi.utils.checks import check_integer, check_number
+from mmseg_rmi.utils.tracing import has_values, is_compiling
 
+FLOATING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGER_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+INT32_RANGE = (-(2**31), 2**31 - 1)
 
 
 def check_loss_constants(loss_weight: float, loss_name: str) -> None:
@@ -22,31 +24,78 @@ def check_loss_constants(loss_weight: float, loss_name: str) -> None:
         )
 
 
+def squeeze_labels(labels: Tensor) -> Tensor:
+    """Return label maps with a channel, ``B x 1 x H x W``, without it, and any other as they are.
+
+    segmentation_models_pytorch and MONAI hand labels over in that shape.
+
+    Example:
+        >>> squeeze_labels(torch.zeros(2, 1, 4, 5, dtype=torch.long)).shape
+        torch.Size([2, 4, 5])
+    """
+    has_channel = isinstance(labels, Tensor) and labels.dim() == 4 and labels.shape[1] == 1
+    return labels.squeeze(1) if has_channel else labels
+
+
+def widen_labels(labels: Tensor) -> Tensor:
+    """Return labels in a type that does not wrap the numbers it is compared with."""
+    return labels if labels.dtype in (torch.int32, torch.int64) else labels.int()
+
+
+def resolve_ignore_index(ignore_index: int | None) -> int:
+    """Return the label to ignore; for None, one that :func:`check_inputs` lets no pixel have."""
+    return -1 if ignore_index is None else ignore_index
+
+
 def check_inputs(
     logits: Tensor,
     labels: Tensor,
     weight: Tensor | None,
-    ignore_index: int,
+    ignore_index: int | None,
     reduction_override: str | None = None,
     avg_factor: float | None = None,
+    *,
+    same_size: bool = True,
 ) -> None:
     """Raise unless a loss can be computed of these inputs.
 
     Args:
         logits: ``B x C x H x W``, floating point.
-        labels: ``B x H x W``, integer, same device.
-        weight: ``B x H x W``, floating point, same device.
-        ignore_index: the one label allowed outside ``[0, C)``.
+        labels: ``B x H x W``, integer, same device, see :func:`squeeze_labels`.
+        weight: ``B x H x W``, a real number each, same device.
+        ignore_index: the one label allowed outside ``[0, C)``; None allows none.
         reduction_override: only None and ``'mean'`` are possible.
         avg_factor: only None is possible.
+        same_size: False for logits that are still to be up-sampled to the labels.
 
     Raises:
         ValueError: a shape, device, label or reduction that does not fit, or nothing to compute a
-            loss of. On CUDA a bad label triggers a device assertion instead, so that the host need
-            not wait for the check; so it does in a compiled graph.
-        TypeError: logits that are not floating point, labels that are not integer.
+            loss of. Values that the host would have to wait for (on CUDA, in a compiled graph) are
+            asserted on the device instead; those of meta and fake tensors are not looked at.
+        TypeError: not tensors, logits that are not floating point, labels that are not integer,
+            an ignore_index that is no integer.
     """
     _check_reduction(reduction_override, avg_factor)
+    if ignore_index is not None:
+        check_integer('ignore_index', ignore_index, *INT32_RANGE)
+    _check_logits(logits)
+    _check_labels(labels, logits, same_size)
+    if weight is not None:
+        _check_weight(weight, logits)
+    _check_label_values(labels, logits.shape[1], ignore_index)
+
+
+def _check_logits(logits: object) -> None:
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f'logits must be a tensor B x C x H x W, got {type(logits).__name__}: of a network '
+            'with several outputs, compute the loss of each'
+        )
+    if logits.dim() == 5:
+        raise ValueError(
+            f'logits must be B x C x H x W, got shape {tuple(logits.shape)}: of volumes, compute '
+            'the loss of slices (logits.transpose(1, 2).flatten(0, 1), labels.flatten(0, 1))'
+        )
     if logits.dim() != 4:
         raise ValueError(
             f'logits must be B x C x H x W, got shape {tuple(logits.shape)}: regions need images '
@@ -58,19 +107,71 @@ def check_inputs(
             'undefined: leave such a batch out'
         )
     if not logits.is_floating_point():
-        raise TypeError(f'logits must be floating point, got {logits.dtype}')
+        raise TypeError(f'logits must be floating point, got {logits.dtype}: use logits.float()')
+    if logits.dtype not in FLOATING_DTYPES:
+        raise TypeError(f'logits must be of 16, 32 or 64 bits, got {logits.dtype}')
+
+
+def _check_labels(labels: Tensor, logits: Tensor, same_size: bool) -> None:
+    _check_is_tensor('labels', labels)
+    shape, batch = tuple(labels.shape), len(logits)
+    height, width = logits.shape[2:] if same_size else ('H', 'W')
+    expected = f'labels must be B x H x W = ({batch}, {height}, {width})'
+    if len(shape) == 4:
+        raise ValueError(f'{expected}, got {shape}: {_mend_of_4d(labels, logits)}')
     if labels.dtype not in INTEGER_DTYPES:
-        raise TypeError(f'labels must be integer class indices, got {labels.dtype}')
-    _check_map('labels', labels, logits)
-    if weight is not None:
-        _check_map('weight', weight, logits)
-    _check_label_values(labels.long(), logits.shape[1], ignore_index)
+        raise TypeError(
+            f'labels must be integer class indices, got {labels.dtype}: use labels.long() if all '
+            'are whole numbers; soft labels cannot be trained with'
+        )
+    if same_size:
+        _check_map('labels', labels, logits)
+    elif len(shape) != 3 or len(labels) != batch:
+        raise ValueError(f'{expected}, got {shape}')
+    if labels.numel() == 0:
+        raise ValueError(f'labels of shape {shape} hold nothing: leave such a batch out')
+    _check_device('labels', labels, logits)
 
 
-def check_region_fits(logits: Tensor, settings: RMISettings) -> None:
-    """Raise if a region is larger than the down-sampled maps."""
+def _mend_of_4d(labels: Tensor, logits: Tensor) -> str:
+    """Tell what labels of four dimensions look like, and what to do."""
+    if labels.shape[-1] in (3, 4):
+        return (
+            'they look like colours, B x H x W x 3. Write the masks as images of one channel that '
+            'hold class indices (palette or grayscale PNG), with a table from colours to classes'
+        )
+    if labels.shape[1] == logits.shape[1]:
+        return (
+            'they look like one map per class. Of one-hot maps use labels.argmax(dim=1); pixels of '
+            'several classes cannot be trained with'
+        )
+    return 'each pixel needs one class index, without a dimension of channels'
+
+
+def _check_weight(weight: Tensor, logits: Tensor) -> None:
+    _check_is_tensor('weight', weight)
+    if weight.is_complex():
+        raise TypeError(f'weight must hold real numbers, got {weight.dtype}')
+    _check_map('weight', weight, logits)
+    _check_device('weight', weight, logits)
+
+
+def _check_is_tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f'{name} must be a tensor B x H x W, got {type(value).__name__}: use torch.as_tensor'
+        )
+
+
+def check_region_fits(maps: Tensor, settings: RMISettings) -> None:
+    """Raise if a region is larger than the down-sampled maps.
+
+    Args:
+        maps: ``... x H x W``, labels or logits of full resolution.
+        settings: of the loss.
+    """
     region, factor = settings.region_size, settings.downsample_factor
-    side = min(logits.shape[-2:])
+    side = min(maps.shape[-2:])
     if pooled_side(side, settings.downsample, factor) >= region:
         return
     fitting = [f for f in range(1, factor) if pooled_side(side, settings.downsample, f) >= region]
@@ -82,10 +183,10 @@ def check_region_fits(logits: Tensor, settings: RMISettings) -> None:
     mend = f'use crops of at least {crop} x {crop}'
     if fitting:
         mend += f' or a downsample_factor of at most {fitting[-1]}'
-    height, width = (pooled_side(s, settings.downsample, factor) for s in logits.shape[-2:])
+    height, width = (pooled_side(s, settings.downsample, factor) for s in maps.shape[-2:])
     raise ValueError(
         f'region_size={region} is larger than the down-sampled map of {height} x {width} '
-        f'(logits of {logits.shape[-2]} x {logits.shape[-1]}, downsample_factor={factor}): {mend}'
+        f'(logits of {maps.shape[-2]} x {maps.shape[-1]}, downsample_factor={factor}): {mend}'
     )
 
 
@@ -111,18 +212,25 @@ def _check_map(name: str, values: Tensor, logits: Tensor) -> None:
             f'{name} must be B x H x W = {expected} like the logits {tuple(logits.shape)}, '
             f'got {tuple(values.shape)}'
         )
+
+
+def _check_device(name: str, values: Tensor, logits: Tensor) -> None:
     if values.device != logits.device:
         raise ValueError(f'{name} are on {values.device}, the logits on {logits.device}')
 
 
-def _check_label_values(labels: Tensor, channels: int, ignore_index: int) -> None:
+def _check_label_values(labels: Tensor, channels: int, ignore_index: int | None) -> None:
+    labels = widen_labels(labels)
     classes = max(channels, 2)  # one channel is a binary map
-    known = ((labels >= 0) & (labels < classes)) | (labels == ignore_index)
-    expected = f'expected 0 to {classes - 1} or ignore_index={ignore_index}'
+    known = (labels >= 0) & (labels < classes)
+    expected = f'expected 0 to {classes - 1}'
+    if ignore_index is not None:
+        known |= labels == ignore_index
+        expected += f' or ignore_index={ignore_index}'
     if labels.is_cuda or is_compiling():
         torch._assert_async(known.all(), f'labels hold an unknown value: {expected}')
         return
-    if bool(known.all()):
+    if not has_values(labels) or bool(known.all()):
         return
     image = int(known.flatten(1).all(dim=1).logical_not().nonzero()[0])
     value = int(labels[image][~known[image]][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 
 def is_compiling() -> bool:
@@ -16,3 +17,13 @@ def is_compiling() -> bool:
     """
     is_compiling = getattr(torch.compiler, 'is_compiling', None)
     return is_compiling is not None and is_compiling()
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether there is data behind a tensor, which meta and fake tensors do without.
+
+    Example:
+        >>> has_values(torch.zeros(1)), has_values(torch.zeros(1, device='meta'))
+        (True, False)
+    """
+    return not (tensor.is_meta or isinstance(tensor, torch._subclasses.FakeTensor))

@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_formats(name, tmp_path):
 
 def test_an_array_of_objects_runs_nothing(tmp_path):
     np.save(tmp_path / 'objects.npy', np.array([print], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match='cannot be read.*allow_pickle'):
+    with pytest.raises(ValueError, match=r'cannot be read.*allow_pickle'):
         load_class_weight(tmp_path / 'objects.npy')
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.nn import functional as F
 
 from helpers.batches import make_batch
 from helpers.tolerances import assert_close
@@ -26,7 +27,6 @@ every_loss = pytest.mark.parametrize(
     [
         ((2, 3, 50), r'\(2, 3, 50\)'),
         ((31, 37), r'\(31, 37\)'),
-        ((1, 2, 3, 31, 37), r'\(1, 2, 3, 31'),
     ],
 )
 def test_logits_must_be_4d(loss, shape, seen):
@@ -54,6 +54,27 @@ def test_streamed_logits_must_hold_something(shape):
 
 
 @every_loss
+def test_volumes_are_refused_with_the_way_to_slices(loss):
+    logits, labels = torch.zeros(2, 3, 4, 31, 37), torch.zeros(2, 4, 31, 37, dtype=torch.long)
+    with pytest.raises(
+        ValueError, match=r'B x C x H x W, got shape \(2, 3, 4, 31, 37\): of volumes'
+    ):
+        loss(logits, labels)
+    slices = logits.transpose(1, 2).flatten(0, 1), labels.flatten(0, 1)  # what the error says
+    assert loss(*slices).isfinite()
+
+
+@every_loss
+@pytest.mark.parametrize('name', ['logits', 'labels', 'weight'])
+@pytest.mark.parametrize('wrong', [[torch.zeros(2, 3, 31, 37)], 'zeros'])
+def test_what_is_no_tensor_is_named(loss, name, wrong):
+    logits, labels = make_batch()
+    arguments = dict(logits=logits, labels=labels, weight=torch.ones(labels.shape))
+    with pytest.raises(TypeError, match=f'{name} must be a tensor.*got {type(wrong).__name__}'):
+        loss(**{**arguments, name: wrong})
+
+
+@every_loss
 def test_logits_must_be_floating_point(loss):
     logits, labels = make_batch()
     with pytest.raises(TypeError, match=r'logits must be floating point, got torch\.int64'):
@@ -68,8 +89,88 @@ def test_labels_must_be_integers(loss, dtype):
         loss(logits, labels.to(dtype))
 
 
+def plain_and_streamed():
+    """Every loss as a function of logits, labels and ignore_index, the streamed one as well."""
+
+    def stream(logits, labels, ignore_index=255):
+        return RMILoss().stream(logits, labels, ignore_index=ignore_index, align_corners=False)
+
+    return [RMILoss(), SigmoidCrossEntropyLoss(), AffinityFieldLoss(), stream]
+
+
+every_way = pytest.mark.parametrize(
+    'loss', plain_and_streamed(), ids=['rmi', 'bce', 'affinity', 'streamed']
+)
+
+
+@every_way
+def test_labels_may_have_a_channel(loss):
+    logits, labels = make_batch()
+    torch.testing.assert_close(loss(logits, labels[:, None]), loss(logits, labels))
+
+
+@every_way
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bool, torch.complex64])
+def test_labels_are_checked_before_any_cast(loss, dtype):
+    logits, labels = make_batch(void=False)
+    soft = (0.99 * labels).to(dtype)
+    with pytest.raises(TypeError, match=f'labels must be integer class indices, got {dtype}'):
+        loss(logits, soft)
+
+
+@every_way
+@pytest.mark.parametrize(
+    ('shape', 'mend'),
+    [
+        ((2, 31, 37, 3), 'look like colours.* from colours to classes'),
+        ((2, 31, 37, 4), 'look like colours'),
+        ((2, 3, 31, 37), r'one map per class.*labels\.argmax\(dim=1\)'),
+        ((2, 5, 31, 37), 'one class index'),
+    ],
+)
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.float32])
+def test_labels_of_four_dimensions_are_told_what_they_look_like(loss, shape, mend, dtype):
+    logits, _ = make_batch()
+    with pytest.raises(
+        ValueError, match=f'labels must be B x H x W.*got {re.escape(str(shape))}.*{mend}'
+    ):
+        loss(logits, torch.zeros(shape, dtype=dtype))
+
+
+@every_way
+def test_one_hot_labels_train_after_the_argmax_that_the_error_names(loss):
+    logits, labels = make_batch(void=False)
+    one_hot = F.one_hot(labels, 3).permute(0, 3, 1, 2)
+    torch.testing.assert_close(loss(logits, one_hot.argmax(dim=1)), loss(logits, labels))
+
+
+@every_way
+def test_without_an_ignore_index_every_pixel_counts(loss):
+    logits, labels = make_batch(void=False)
+    torch.testing.assert_close(loss(logits, labels, ignore_index=None), loss(logits, labels))
+    labels[1, 2, 3] = 255
+    expected = 'labels hold 255 in image 1 of the batch: expected 0 to 2. Check'
+    with pytest.raises(ValueError, match=expected):
+        loss(logits, labels, ignore_index=None)
+
+
+@every_way
+@pytest.mark.parametrize('wrong', ['255', 255.0, True])
+def test_ignore_index_must_be_an_integer(loss, wrong):
+    with pytest.raises(TypeError, match=f'ignore_index must be an integer, got {wrong!r}'):
+        loss(*make_batch(), ignore_index=wrong)
+
+
+@every_way
+def test_a_label_that_wraps_in_32_bits_is_unknown(loss):
+    logits, labels = make_batch()
+    labels[0, 5, 30] = 2**32 + 1
+    with pytest.raises(ValueError, match='labels hold 4294967297 in image 0'):
+        loss(logits, labels)
+
+
 @every_loss
-@pytest.mark.parametrize('shape', [(2, 1, 31, 37), (2, 31, 36), (1, 31, 37), (2, 37, 31)])
+@pytest.mark.parametrize('shape', [(2, 31, 36), (1, 31, 37), (2, 37, 31)])
 @pytest.mark.parametrize('name', ['labels', 'weight'])
 def test_labels_and_weight_must_have_the_shape_of_the_logits(loss, name, shape):
     logits, labels = make_batch()
@@ -257,7 +358,7 @@ def test_wrong_constant_of_any_loss_is_named(loss, arguments, error, message):
 @pytest.mark.parametrize(
     ('class_weight', 'error', 'message'),
     [
-        ([1.0, -0.5, 1.0], ValueError, r'class_weight must be at least 0, got -0\.5'),
+        ([1.0, -0.5, 1.0], ValueError, r'class_weight must be at least 0 .* got -0\.5'),
         ([1.0, math.nan, 1.0], ValueError, 'class_weight must be finite, got nan'),
         ([1.0, 'a', 1.0], TypeError, "class_weight must be a number, got 'a'"),
     ],
@@ -267,7 +368,7 @@ def test_wrong_class_weight_is_named(class_weight, error, message):
         SigmoidCrossEntropyLoss(class_weight=class_weight)
 
 
-@pytest.mark.parametrize('class_weight', [[], [1.0, 2.0]])
+@pytest.mark.parametrize('class_weight', [[1.0], [1.0, 2.0]])
 def test_class_weight_needs_one_value_per_class(class_weight):
     logits, labels = make_batch()
     with pytest.raises(
