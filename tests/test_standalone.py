@@ -52,6 +52,20 @@ def test_losses_train_with_torch_alone() -> None:
     assert output_of(code, ABSENT).split() == ['True'] * 3
 
 
+def test_metrics_and_the_dense_crf_need_torch_and_its_library_alone() -> None:
+    code = """
+    import torch
+    from mmseg_rmi.functional import region_score
+    from mmseg_rmi.metrics import boundary_iou, region_scores, trimap_iou
+    from mmseg_rmi.test_time import DenseCRF
+
+    labels = torch.zeros(1, 32, 32, dtype=torch.long)
+    labels[:, 10:] = 1
+    print(boundary_iou(labels, labels, 2).min().item(), trimap_iou(labels, labels, 2).min().item())
+    """
+    assert output_of(code, ABSENT).split() == ['1.0', '1.0']
+
+
 def test_import_with_torch_alone_prints_nothing() -> None:
     result = run('import mmseg_rmi', ABSENT)
     assert (result.returncode, result.stdout, result.stderr) == (0, '', '')

@@ -1,7 +1,14 @@
-"""Metrics that MMSegmentation lacks: IoU by class and along boundaries, and the region score."""
+"""Metrics of structure: IoU along boundaries, and the score of regions.
+
+The functions need torch alone, and so does the module of boundaries; the classes, of the same
+metrics in MMSegmentation's evaluators, need that.
+"""
 
 from typing import TYPE_CHECKING
 
+from mmseg_rmi.metrics.boundary_iou import boundary_iou
+from mmseg_rmi.metrics.region_scores import region_scores
+from mmseg_rmi.metrics.trimap_iou import trimap_iou
 from mmseg_rmi.utils.lazy import import_on_demand
 
 if TYPE_CHECKING:
@@ -15,6 +22,9 @@ __all__ = [
     'ClasswiseIoUMetric',
     'RegionMutualInformationMetric',
     'TrimapIoUMetric',
+    'boundary_iou',
+    'region_scores',
+    'trimap_iou',
 ]
 
 __getattr__ = import_on_demand(

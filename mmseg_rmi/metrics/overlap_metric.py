@@ -1,4 +1,4 @@
-"""What metrics of label maps share: counts per image, summed over the data set, and their ratio."""
+"""The base of metrics of label maps: counts per image, whose sums a ratio is made of."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from mmseg_rmi.metrics.data_samples import read_map, read_truth
+from mmseg_rmi.metrics.overlap import iou
 
 
 class OverlapMetric(BaseMetric):
@@ -48,8 +48,6 @@ class OverlapMetric(BaseMetric):
                     f'the model predicts class {int(prediction.max())}, and the data set has '
                     f'{classes}, from 0: num_classes of the head does not fit'
                 )
-            # What a model says of ignored pixels must not matter: void to both, they agree there.
-            prediction = prediction.where(truth != self.ignore_index, self.ignore_index)
             self.results.append(self.count(prediction, truth, classes).cpu().to_sparse())
 
     @abstractmethod
@@ -57,8 +55,8 @@ class OverlapMetric(BaseMetric):
         """Count an image's pixels in intersections and unions.
 
         Args:
-            prediction: ``H x W``, ignored where the truth is.
-            truth: ``H x W``.
+            prediction: ``H x W``, int64.
+            truth: ``H x W``, int64.
             classes: C.
 
         Returns:
@@ -66,25 +64,6 @@ class OverlapMetric(BaseMetric):
         """
 
 
-def overlap(counts: Sequence[Tensor]) -> Tensor:
-    """IoU in percent over a data set, ``... x C``; NaN for a class that has no pixel.
-
-    Args:
-        counts: of each image, ``2 x ... x C``, sparse.
-
-    Example:
-        >>> overlap([torch.tensor([[1, 0], [2, 0]]).to_sparse()] * 2)
-        tensor([50., nan], dtype=torch.float64)
-    """
-    intersection, union = sum(counts[1:], start=counts[0]).to_dense().double()
-    return 100 * intersection / union
-
-
-def count_labels(labels: Tensor, classes: int) -> Tensor:
-    """How many there are of each class, ``C``, int64, of labels in any shape.
-
-    Example:
-        >>> count_labels(torch.tensor([2, 0, 2]), 4)
-        tensor([1, 0, 2, 0])
-    """
-    return torch.bincount(labels.flatten(), minlength=classes)
+def percent_iou(results: Sequence[Tensor]) -> Tensor:
+    """IoU in percent over a data set, ``... x C``, of the sparse counts of its images."""
+    return 100 * iou(sum(results[1:], start=results[0]).to_dense())

@@ -1,4 +1,4 @@
-"""How much of the true regions the predicted probabilities explain."""
+"""The part of the true regions that predicted probabilities explain, over a data set."""
 
 from __future__ import annotations
 
@@ -10,27 +10,17 @@ from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 from torch import Tensor
 
-from mmseg_rmi.functional import (
-    RMISettings,
-    one_hot,
-    promote,
-    region_score,
-)
-from mmseg_rmi.functional.objective import default_region_dtype
-from mmseg_rmi.functional.regions import kept_regions, region_points
-from mmseg_rmi.losses.validation import check_region_fits
+from mmseg_rmi.functional import RMISettings, promote
 from mmseg_rmi.metrics.data_samples import read_map, read_truth
+from mmseg_rmi.metrics.region_scores import region_scores
 from mmseg_rmi.test_time.probabilities import ACTIVATIONS, Activation, to_probabilities
 
 
 @METRICS.register_module()
 class RegionMutualInformationMetric(BaseMetric):
-    """Region score of each class, in percent: 0 says nothing of the regions, 100 as much as truth.
+    """Region score of each class in percent, see :func:`mmseg_rmi.metrics.region_scores`.
 
-    The share of the lower bound of the mutual information of true and predicted regions that the
-    prediction reaches of what the truth itself would, see
-    :func:`mmseg_rmi.functional.region_score`; the mean over the images that hold the class. Unlike
-    mIoU it sees the probabilities, and how they are arranged, not which of them is the largest.
+    It is the mean over the images that hold the class.
 
     A class that an image does not hold has no score there, whatever the model says; IoU counts such
     false alarms. Nor has one that fills it, with max pooling or DF 1: average pooling counts its
@@ -105,35 +95,11 @@ class RegionMutualInformationMetric(BaseMetric):
                     f'the model has {len(logits)} maps, and the data set {classes} classes: '
                     'num_classes of the head does not fit'
                 )
-            check_region_fits(logits[None], self.settings)
-            self.results.append(self.score(to_probabilities(logits, self.activation), truth).cpu())
-
-    def score(self, probability: Tensor, truth: Tensor) -> Tensor:
-        """Score an image.
-
-        Args:
-            probability: ``C x H x W``, floating point.
-            truth: ``H x W``.
-
-        Returns:
-            ``C``, float64, from 0 to 1; NaN where the truth does not vary.
-        """
-        settings = self.settings
-        valid = truth != self.ignore_index
-        kept = kept_regions(valid, settings)
-        dtype = default_region_dtype(probability.device)
-
-        def points(full: Tensor, interpolation: str) -> Tensor:
-            maps = full[None, None].to(probability.dtype)
-            return region_points(maps, kept, settings, dtype, interpolation)[0, 0]
-
-        masks = one_hot(truth[None], len(probability), self.ignore_index)[0]
-        scores = torch.full([len(probability)], torch.nan, dtype=torch.float64)
-        for channel in masks.flatten(1).any(dim=1).nonzero().flatten().tolist():
-            of_truth = points(masks[channel], 'nearest')
-            of_prediction = points(probability[channel] * valid, 'bilinear')
-            scores[channel] = region_score(of_truth, of_prediction, settings.ridge)
-        return scores
+            probability = to_probabilities(logits, self.activation)
+            (scores,) = region_scores(
+                probability[None], truth[None], self.settings, ignore_index=self.ignore_index
+            )
+            self.results.append(scores)
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
         """Average over images, then over classes, what is defined.

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from helpers.label_maps import blobs
-from mmseg_rmi.functional.boundaries import inner_boundary, near_other_label
+from mmseg_rmi.metrics.boundaries import inner_boundary, near_other_label
 
 
 def other_labels_around(labels: np.ndarray, distance: int, beyond_is_other: bool) -> np.ndarray:

@@ -1,0 +1,83 @@
+"""Counts of label maps, image by image, and the intersection over union of their sum.
+
+Shapes: label maps ``H x W``, C classes; counts ``2 x ... x C``, intersections and then unions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+LabelMaps = Iterable[Tensor]  # a tensor B x H x W, or maps H x W of any sizes, one after another
+Count = Callable[[Tensor, Tensor], Tensor]
+
+
+def count_labels(labels: Tensor, num_classes: int) -> Tensor:
+    """Count the pixels of each class: ``C``, int64, of labels in any shape.
+
+    Example:
+        >>> count_labels(torch.tensor([2, 0, 2]), 4)
+        tensor([1, 0, 2, 0])
+    """
+    return torch.bincount(labels.flatten(), minlength=num_classes)
+
+
+def sum_counts(
+    predictions: LabelMaps, labels: LabelMaps, num_classes: int, ignore_index: int, count: Count
+) -> Tensor:
+    """Sum the counts of pairs of label maps, each checked first.
+
+    Raises:
+        ValueError: maps of another shape or number than their labels, a value that is no class, or
+            no maps at all.
+    """
+    total = None
+    for prediction, label in zip(predictions, labels, strict=True):
+        check_label_map('predictions', prediction, num_classes, ignore_index)
+        check_label_map('labels', label, num_classes, ignore_index)
+        if prediction.shape != label.shape:
+            raise ValueError(
+                f'predictions are {tuple(prediction.shape)} where labels are {tuple(label.shape)}: '
+                'resize predictions to the label maps'
+            )
+        counts = count(prediction.long(), label.long())
+        total = counts if total is None else total + counts
+    if total is None:
+        raise ValueError('there are no label maps to score')
+    return total
+
+
+def iou(counts: Tensor) -> Tensor:
+    """Compute intersection over union, ``... x C``, float64; NaN for a class that has no pixel.
+
+    Args:
+        counts: ``2 x ... x C``, summed over images.
+
+    Example:
+        >>> iou(torch.tensor([[1, 0], [2, 0]]))
+        tensor([0.5000,    nan], dtype=torch.float64)
+    """
+    intersection, union = counts.double()
+    return intersection / union
+
+
+def void_ignored(prediction: Tensor, label: Tensor, ignore_index: int) -> Tensor:
+    """Set a prediction to ``ignore_index`` where the label is, so that it does not matter there."""
+    return prediction.where(label != ignore_index, ignore_index)
+
+
+def check_label_map(name: str, labels: Tensor, num_classes: int, ignore_index: int) -> None:
+    """Raise unless this is one map of classes."""
+    if labels.dim() != 2:
+        raise ValueError(
+            f'{name} must be maps H x W, as in a tensor B x H x W, got one of shape '
+            f'{tuple(labels.shape)}: take the argmax over channels first'
+        )
+    known = ((labels >= 0) & (labels < num_classes)) | (labels == ignore_index)
+    if not known.all():
+        raise ValueError(
+            f'{name} hold {labels[~known][0].item()}: expected 0 to {num_classes - 1} or '
+            f'ignore_index={ignore_index}'
+        )

@@ -1,0 +1,78 @@
+"""The part of the true regions that predicted probabilities explain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmseg_rmi.functional import RMISettings, one_hot, promote, region_score
+from mmseg_rmi.functional.objective import default_region_dtype
+from mmseg_rmi.functional.regions import kept_regions, region_points
+from mmseg_rmi.losses.validation import check_inputs, check_region_fits
+
+
+def region_scores(
+    probabilities: Tensor,
+    labels: Tensor,
+    settings: RMISettings | None = None,
+    *,
+    ignore_index: int = 255,
+) -> Tensor:
+    """Compute the region score of each class in each image of a batch.
+
+    The share of the lower bound of the mutual information of true and predicted regions that the
+    prediction reaches of what the truth itself would, see
+    :func:`mmseg_rmi.functional.region_score`. Unlike IoU it sees probabilities, and how they are
+    arranged, not which of them is the largest.
+
+    Args:
+        probabilities: ``B x C x H x W``, floating point, in [0, 1]; of C = 1 that of label 1.
+        labels: ``B x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1) or ``ignore_index``.
+        settings: the regions; None takes the defaults of ``RMILoss``.
+        ignore_index: label of pixels that do not count.
+
+    Returns:
+        ``B x C``, float64, from 0 (the regions are independent) to 1 (as much as the truth); NaN
+        where an image does not hold the class, so that ``nanmean(dim=0)`` averages over images.
+
+    Raises:
+        ValueError: shapes or labels that do not fit, or maps too small for a region.
+        TypeError: probabilities that are not floating point, labels that are not integer.
+
+    Example:
+        >>> labels = torch.zeros(1, 32, 32, dtype=torch.long)
+        >>> labels[:, 10:] = 1
+        >>> truth = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).double()
+        >>> region_scores(truth, labels)
+        tensor([[1., 1.]], dtype=torch.float64)
+    """
+    settings = settings or RMISettings()
+    check_inputs(probabilities, labels, None, ignore_index)
+    check_region_fits(probabilities, settings)
+    probabilities, labels = promote(probabilities), labels.long()
+    scores = [
+        _scores_of_image(probability, label, settings, ignore_index)
+        for probability, label in zip(probabilities, labels, strict=True)
+    ]
+    return torch.stack(scores)
+
+
+def _scores_of_image(
+    probability: Tensor, label: Tensor, settings: RMISettings, ignore_index: int
+) -> Tensor:
+    """``C``, class by class, which needs the memory of one."""
+    valid = label != ignore_index
+    kept = kept_regions(valid, settings)
+    dtype = default_region_dtype(probability.device)
+
+    def points(full: Tensor, interpolation: str) -> Tensor:
+        maps = full[None, None].to(probability.dtype)
+        return region_points(maps, kept, settings, dtype, interpolation)[0, 0]
+
+    masks = one_hot(label[None], len(probability), ignore_index)[0]
+    scores = torch.full([len(probability)], torch.nan, dtype=torch.float64)
+    for channel in masks.flatten(1).any(dim=1).nonzero().flatten().tolist():
+        of_truth = points(masks[channel], 'nearest')
+        of_prediction = points(probability[channel] * valid, 'bilinear')
+        scores[channel] = region_score(of_truth, of_prediction, settings.ridge)
+    return scores
