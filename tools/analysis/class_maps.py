@@ -14,12 +14,12 @@ on training images: two numbers for each class, which ``--out`` writes into the 
 import argparse
 import copy
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from benchmark_loss import describe_machine
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner, save_checkpoint
 from mmseg.evaluation import IoUMetric
@@ -38,6 +38,9 @@ from mmseg_rmi.test_time.probabilities import (
     resolve_activation,
     to_probabilities,
 )
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+from tools.benchmark.machine import describe_run
 
 IGNORED = 255
 STEPS = 100  # of the fit, which is convex and over long before
@@ -230,7 +233,7 @@ def main() -> None:
     fit = fit_classes(*draw_pixels(seen, args.pixels, head.ignore_index))
     seen = track(predict(model, test), 'test images', len(test.dataset), console=console)
     maps = measure(seen, fit, activation, head.ignore_index)
-    Console().print(tabulate(test.dataset.metainfo['classes'], maps, describe_machine('cpu')))
+    Console().print(tabulate(test.dataset.metainfo['classes'], maps, describe_run('cpu')))
     if args.out:
         write_into_last_layer(fit, head)
         fitted = dict(state_dict=model.state_dict(), meta=dict(dataset_meta=model.dataset_meta))

@@ -12,14 +12,15 @@ of pixels that the class has.
 """
 
 import argparse
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
 import yaml
-from benchmark_loss import describe_machine
 from mmengine.config import DictAction
 from mmengine.runner import Runner, set_random_seed
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -32,6 +33,9 @@ from torch.nn import functional as F
 from trained_model import open_trained
 
 import mmseg_rmi  # noqa: F401 (registers what configs name)
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+from tools.benchmark.machine import describe_run
 
 BCE = 'BCE'
 RIDGES = tuple(f'ridge: {ridge}' for ridge in (0.0005, 0.05, 0.5, 5.0, 50.0))
@@ -179,7 +183,7 @@ def main() -> None:
     seen = track(islice(loader, args.batches), total=args.batches)
     batches = [measure(model, losses, batch) for batch in seen]
     console = Console()
-    console.print(tabulate_losses([batch.pulls for batch in batches], describe_machine('cpu')))
+    console.print(tabulate_losses([batch.pulls for batch in batches], describe_run('cpu')))
     console.print(tabulate_classes(batches, loader.dataset.metainfo['classes']))
 
 

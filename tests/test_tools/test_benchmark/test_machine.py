@@ -37,3 +37,9 @@ def test_versions_are_those_of_the_modules():
 def test_modules_that_are_missing_are_left_out(monkeypatch):
     monkeypatch.setattr(machine, 'MODULES', ('no_such_module', 'torch'))
     assert list(machine.describe_versions())[:2] == ['python', 'torch']
+
+
+def test_a_run_is_captioned_with_machine_and_torch():
+    caption = machine.describe_run()
+    assert caption.startswith(machine.describe_machine())
+    assert f'torch {torch.__version__}' in caption

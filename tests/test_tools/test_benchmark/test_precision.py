@@ -1,19 +1,17 @@
 """The tool that sets float32 statistics of regions beside float64."""
 
-import importlib
 import json
 import sys
 
-from helpers.tool_runs import TOOLS
+from tools.benchmark import precision
 
 
 def test_errors_are_tabulated_and_written(monkeypatch, tmp_path, capsys):
-    monkeypatch.syspath_prepend(TOOLS / 'analysis')
-    region_precision = importlib.import_module('region_precision')
+
     out = tmp_path / 'folder' / 'precision.json'
     options = ['--sizes', '33', '--regions', '1', '2', '--contrasts', '1', '4', '--rounds', '1']
-    monkeypatch.setattr(sys, 'argv', ['region_precision.py', *options, '--out', str(out)])
-    region_precision.main()
+    monkeypatch.setattr(sys, 'argv', ['precision', *options, '--out', str(out)])
+    precision.main()
 
     printed = capsys.readouterr().out
     assert 'error of the value in float32' in printed

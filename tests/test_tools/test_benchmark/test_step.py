@@ -6,9 +6,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from helpers.tool_runs import TINY, config, load_tool
-
-benchmark = load_tool('analysis/benchmark_step.py')
+from helpers.tool_runs import TINY, config
+from tools.benchmark import step as benchmark
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The released formulas, transcribed one by one: what the benchmark measures this project against.
+"""Compute the released formulas as they stand: what the benchmark measures this project against.
 
 Region size 3, average pooling by 4, lambda 0.5, differentiated by autograd.
 """
@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def straight_rmi(logits: Tensor, labels: Tensor) -> Tensor:
-    """Eq. 16 with the constants of the released code; inputs as ``RMILoss`` takes them."""
+def naive_rmi(logits: Tensor, labels: Tensor) -> Tensor:
+    """Compute Eq. 16 with the constants of the released code; inputs as ``RMILoss`` takes them."""
     classes, dimension, ridge = logits.shape[1], 9, 5e-4
     valid = labels < classes
     truth = F.one_hot(labels * valid, classes).float() * valid[..., None]

@@ -1,4 +1,4 @@
-"""Measure how fast a config trains: ``python tools/analysis/benchmark_step.py CONFIG``.
+"""Measure how fast a config trains: ``python -m tools.benchmark.step CONFIG``.
 
 Times forward, backward and step of the optimizer on one synthetic batch of the config's size, in
 the ways that may be faster on a CPU, one after the other. With ``taskset -c 0`` before the command

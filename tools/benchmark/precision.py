@@ -4,8 +4,8 @@ Errors are against float64 on the same logits: of the region term, relative to i
 gradient, relative to the largest entry. The contrast is the logit by which the prediction holds a
 pixel for its class (exact) or against it (inverted), give or take 1.
 
-    python tools/analysis/region_precision.py
-    python tools/analysis/region_precision.py --sizes 257 --regions 3 --out work_dirs/precision.json
+    python -m tools.benchmark.precision
+    python -m tools.benchmark.precision --sizes 257 --regions 3 --out work_dirs/precision.json
 """
 
 import argparse
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_loss import describe_machine
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -25,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_rmi.functional import RMISettings, one_hot, one_pass_objective
+from tools.benchmark.machine import describe_run
 
 CLASSES = 5
 SIGNS = {'exact': 1, 'inverted': -1}
@@ -101,7 +101,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     device, contrasts = arguments.device, arguments.contrasts
-    machine, records = describe_machine(device), []
+    machine, records = describe_run(device), []
     for size, region in track(list(itertools.product(arguments.sizes, arguments.regions))):
         record: dict[str, Any] = dict(size=size, region=region, contrasts=contrasts)
         record['seconds'] = measure_seconds(size, region, device, arguments.rounds)

@@ -1,0 +1,192 @@
+"""The losses that are compared, as workloads that can be timed.
+
+A method is added by one line of `RMI` or of `_loss_methods`.
+"""
+
+import contextlib
+import functools
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+from torch.nn import functional as F
+
+import mmseg_rmi  # noqa: F401 (registers the losses and heads)
+from tools.benchmark.cases import DTYPES, Case, make_labels, make_logits
+from tools.benchmark.naive_rmi import naive_rmi
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+# By name, how `RMILoss` is built; the first is what users get.
+RMI: dict[str, dict[str, Any]] = {'RMI': {}}
+STREAMED = 'RMI, streamed'
+RELEASED = 'RMI, released code'
+
+
+@dataclass
+class Workload:
+    """A forward pass that can be repeated, and what its backward pass leaves gradients on.
+
+    Args:
+        forward: returns the scalar to go backward from.
+        leaves: what the gradients are of.
+    """
+
+    forward: Callable[[], Tensor]
+    leaves: list[Tensor]
+
+    def clear(self) -> None:
+        """Drop the gradients of the last call, so that the next makes its own."""
+        for leaf in self.leaves:
+            leaf.grad = None
+
+
+def method_names(case: Case) -> list[str]:
+    """Name the methods that a case can be measured with, cross entropy first."""
+    if case.stage == 'loss':
+        return list(_loss_methods(case))
+    return ['CE', STREAMED] if case.stage == 'head' else ['CE', *list(RMI)[:1], STREAMED]
+
+
+def build_workloads(
+    case: Case, device: str, names: Iterable[str]
+) -> dict[str, Callable[[], Workload]]:
+    """Prepare functions that build a workload each, all on the same inputs.
+
+    They are built one by one, so that a method that fails does not take the others with it.
+    """
+    if case.stage == 'step':
+        return {name: functools.partial(_training_step, case, device, name) for name in names}
+    logits, labels = make_logits(case, device), make_labels(case, device)
+    if case.stage == 'head':
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in labels]
+        return {name: functools.partial(_head_stage, case, name, logits, samples) for name in names}
+    losses = _loss_methods(case)
+    return {
+        name: functools.partial(_loss_workload, case, losses[name], logits, labels)
+        for name in names
+    }
+
+
+def missing_compiler() -> str:
+    """Say why nothing can be compiled here, or return an empty string."""
+    compilers = [os.environ.get('CC', 'cc'), 'gcc', 'clang']
+    if any(map(shutil.which, compilers)):
+        return ''
+    return f'no C compiler: none of {", ".join(compilers)} is on the PATH'
+
+
+def _loss_methods(case: Case) -> dict[str, Callable[[], Loss]]:
+    """Functions that build a loss each, by name."""
+    rmi = dict(
+        type='RMILoss', region_size=case.region_size, downsample_factor=case.downsample_factor
+    )
+    return {
+        'CE': lambda: _cross_entropy,
+        **{name: functools.partial(MODELS.build, {**rmi, **given}) for name, given in RMI.items()},
+        'CE, compiled': _compile_cross_entropy,
+        'CE + affinity': functools.partial(MODELS.build, dict(type='AffinityFieldLoss')),
+        'CE + Dice (mmseg)': _build_dice,
+        'Lovasz (mmseg)': lambda: MODELS.build(dict(type='LovaszLoss', reduction='none')),
+        RELEASED: lambda: naive_rmi,
+    }
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, ignore_index=255)
+
+
+def _compile_cross_entropy() -> Loss:
+    if reason := missing_compiler():
+        raise NotImplementedError(f'torch.compile: {reason}')
+    torch._dynamo.reset()  # else other shapes count as recompilations, of which few are allowed
+    return torch.compile(_cross_entropy, dynamic=False, fullgraph=True)
+
+
+def _build_dice() -> Loss:
+    dice = MODELS.build(dict(type='DiceLoss'))
+    return lambda logits, labels: _cross_entropy(logits, labels) + dice(logits, labels)
+
+
+def _autocast(case: Case, device: str) -> contextlib.AbstractContextManager:
+    return torch.autocast(device, torch.bfloat16, enabled=DTYPES[case.dtype] == torch.bfloat16)
+
+
+def _loss_workload(
+    case: Case, build: Callable[[], Loss], logits: Tensor, labels: Tensor
+) -> Workload:
+    loss = build()
+
+    def forward() -> Tensor:
+        with _autocast(case, logits.device.type):
+            return loss(logits, labels)
+
+    return Workload(forward, [logits])
+
+
+def _head_stage(case: Case, name: str, logits: Tensor, samples: list[SegDataSample]) -> Workload:
+    kind = 'RMIASPPHead' if name == STREAMED else 'ASPPHead'
+    head = MODELS.build(dict(type=kind, in_channels=8, channels=8, num_classes=case.classes))
+
+    def forward() -> Tensor:
+        with _autocast(case, logits.device.type):
+            return _sum_losses(head.loss_by_feat(logits, samples))
+
+    return Workload(forward, [logits])
+
+
+def _training_step(case: Case, device: str, name: str) -> Workload:
+    torch.manual_seed(0)
+    model = MODELS.build(_segmentor(case, name)).to(device).train()
+    images = torch.randn(case.batch, 3, case.side, case.side, device=device)
+    samples = [
+        SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in make_labels(case, device)
+    ]
+
+    def forward() -> Tensor:
+        with _autocast(case, device):
+            return _sum_losses(model.loss(images, samples))
+
+    return Workload(forward, list(model.parameters()))
+
+
+def _segmentor(case: Case, name: str) -> dict[str, Any]:
+    """Config of DeepLabv3+ as MMSegmentation has it, with the head and loss of a method."""
+    kind, deep = 'DepthwiseSeparableASPPHead', case.depth >= 50
+    losses = {
+        'CE': dict(type='CrossEntropyLoss'),
+        **{k: dict(type='RMILoss', **v) for k, v in RMI.items()},
+    }
+    return dict(
+        type='EncoderDecoder',
+        backbone=dict(
+            type='ResNetV1c',
+            depth=case.depth,
+            out_indices=(0, 1, 2, 3),
+            strides=(1, 2, 2, 1),
+            dilations=(1, 1, 1, 2),
+            norm_cfg=dict(type='BN'),
+        ),
+        decode_head=dict(
+            type=f'RMI{kind}' if name == STREAMED else kind,
+            in_channels=2048 if deep else 512,
+            in_index=3,
+            channels=512 if deep else 128,
+            c1_in_channels=256 if deep else 64,
+            c1_channels=48 if deep else 12,
+            dilations=(1, 6, 12, 18),
+            num_classes=case.classes,
+            norm_cfg=dict(type='BN'),
+            **({} if name == STREAMED else dict(loss_decode=losses[name])),
+        ),
+    )
+
+
+def _sum_losses(values: dict[str, Tensor]) -> Tensor:
+    return sum(value for name, value in values.items() if 'loss' in name)
