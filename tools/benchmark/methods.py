@@ -189,4 +189,4 @@ def _segmentor(case: Case, name: str) -> dict[str, Any]:
 
 
 def _sum_losses(values: dict[str, Tensor]) -> Tensor:
-    return sum(value for name, value in values.items() if 'loss' in name)
+    return torch.stack([value for name, value in values.items() if 'loss' in name]).sum()

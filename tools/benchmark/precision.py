@@ -46,8 +46,7 @@ def region_term(logits: Tensor, labels: Tensor, region: int, dtype: torch.dtype)
     settings = RMISettings(region_size=region, loss_lambda=0)
     logits = logits.detach().requires_grad_()
     loss = one_pass_objective(logits, labels, settings, region_dtype=dtype)
-    loss.backward()
-    return [loss.detach(), logits.grad]
+    return [loss.detach(), *torch.autograd.grad(loss, logits)]
 
 
 def measure_errors(size: int, region: int, contrast: float, device: str) -> list[float]:

@@ -129,8 +129,8 @@ def main() -> None:
         cfg.train_dataloader.dataset.data_root = args.data_root
         medians = map(statistics.median, time_loading(cfg, args.iterations))
         table = Table('a batch, on one core', 'median s')
-        for stage, seconds in zip(('read and decode', 'augment and pack'), medians, strict=True):
-            table.add_row(stage, f'{seconds:.3f}')
+        for stage, median in zip(('read and decode', 'augment and pack'), medians, strict=True):
+            table.add_row(stage, f'{median:.3f}')
         console.print(table)
 
 
