@@ -8,6 +8,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_rmi.decode_heads.aspp import ASPP
+from mmseg_rmi.utils.checks import check_integer
 
 
 @MODELS.register_module()
@@ -22,7 +23,7 @@ class DeepLabV3Head(BaseDecodeHead):
             of several, with ``input_transform='resize_concat'``.
         channels: depth of the ASPP, 256 in the paper.
         dilations: rates of the ASPP, (1, 6, 12, 18) at output stride 16.
-        kwargs: passed on to ``BaseDecodeHead``: ``num_classes``, ``dropout_ratio``,
+        **kwargs: passed on to ``BaseDecodeHead``: ``num_classes``, ``dropout_ratio``,
             ``norm_cfg``, ``align_corners``, ``loss_decode``, ....
 
     Example:
@@ -40,6 +41,8 @@ class DeepLabV3Head(BaseDecodeHead):
         dilations: Sequence[int] = (1, 6, 12, 18),
         **kwargs: Any,
     ) -> None:
+        check_integer('channels', channels, 1)
+        _check_dilations(dilations)
         kwargs.setdefault('init_cfg', dict(type='Kaiming', layer='Conv2d', mode='fan_in'))
         super().__init__(in_channels, channels, **kwargs)
         self.aspp = ASPP(self.in_channels, channels, dilations, **self._layer_cfg)
@@ -52,3 +55,10 @@ class DeepLabV3Head(BaseDecodeHead):
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return logits, ``B x C``, at the resolution of the selected features."""
         return self.cls_seg(self.aspp(self._transform_inputs(inputs)))
+
+
+def _check_dilations(dilations: Sequence[int]) -> None:
+    if not isinstance(dilations, (list, tuple)) or not dilations:
+        raise TypeError(f'dilations must be a list of rates such as (1, 6, 12), got {dilations!r}')
+    for rate in dilations:
+        check_integer('dilations', rate, 1)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmseg_rmi.decode_heads.decoder import Decoder
 from mmseg_rmi.decode_heads.deeplab_v3_head import DeepLabV3Head
+from mmseg_rmi.utils.checks import check_integer
 
 
 @MODELS.register_module()
@@ -17,7 +18,7 @@ class DeepLabV3PlusHead(DeepLabV3Head):
     Args:
         c1_in_channels: channels of the backbone's first features, the low-level ones.
         c1_channels: channels they are reduced to, 48 in the paper.
-        kwargs: passed on to :class:`DeepLabV3Head`.
+        **kwargs: passed on to :class:`DeepLabV3Head`.
 
     Example:
         >>> import torch
@@ -29,6 +30,8 @@ class DeepLabV3PlusHead(DeepLabV3Head):
     """
 
     def __init__(self, *, c1_in_channels: int, c1_channels: int, **kwargs: Any) -> None:
+        check_integer('c1_in_channels', c1_in_channels, 1)
+        check_integer('c1_channels', c1_channels, 1)
         super().__init__(**kwargs)
         self.decoder = Decoder(
             c1_in_channels, c1_channels, self.channels, self.align_corners, **self._layer_cfg

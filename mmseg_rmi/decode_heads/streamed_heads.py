@@ -7,6 +7,7 @@ state-dict keys; only the way to the loss differs.
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from mmseg.models.decode_heads import (
     ASPPHead,
     DepthwiseSeparableASPPHead,
@@ -14,13 +15,15 @@ from mmseg.models.decode_heads import (
     SegformerHead,
     UPerHead,
 )
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_rmi.decode_heads.deeplab_v3_head import DeepLabV3Head
 from mmseg_rmi.decode_heads.deeplab_v3_plus_head import DeepLabV3PlusHead
 from mmseg_rmi.losses import RMILoss
-from mmseg_rmi.losses.validation import resolve_ignore_index
+from mmseg_rmi.losses.validation import resolve_ignore_index, squeeze_labels
 
 
 class RegionLossMixin:
@@ -30,10 +33,14 @@ class RegionLossMixin:
     ``BaseDecodeHead`` does: ``class MyRMIHead(RegionLossMixin, MyHead)``. The losses and gradients
     are those of the plain head, to rounding. The log shows ``loss_bce`` and ``loss_region``, whose
     sum is the plain head's ``loss_rmi``, ``rmi_score`` (how much of the true regions the prediction
-    explains, 0 to 1) and ``acc_seg``.
+    explains, 0 to 1) and ``acc_seg``. A head that adds losses of its own in ``loss_by_feat`` is
+    refused where the class is defined, as these would be left out; add them in the new class, to
+    what ``super().loss_by_feat`` returns.
 
     Raises:
-        TypeError: ``loss_decode`` is not one :class:`mmseg_rmi.losses.RMILoss`.
+        TypeError: ``loss_decode`` is not one :class:`mmseg_rmi.losses.RMILoss`, or a subclass of it
+            with another ``forward`` but the same ``stream``; of a class, the mixin does not come
+            first, or would leave out losses.
         ValueError: a pixel sampler is set; it would need logits at full resolution.
     """
 
@@ -42,7 +49,28 @@ class RegionLossMixin:
     sampler: Any
     ignore_index: int | None
     align_corners: bool
+    out_channels: int
+    threshold: float | None
     _stack_batch_gt: Callable[..., Tensor]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        owners = [base for base in cls.__mro__ if 'loss_by_feat' in vars(base)]
+        streams = owners.index(RegionLossMixin)
+        for base in owners:
+            if not issubclass(base, BaseDecodeHead) or issubclass(base, RegionLossMixin):
+                continue
+            if owners.index(base) < streams:
+                raise TypeError(
+                    f'{cls.__name__} takes loss_by_feat from {base.__name__} and would not stream: '
+                    f'put RegionLossMixin first, class {cls.__name__}(RegionLossMixin, ...)'
+                )
+            if base is not BaseDecodeHead:
+                raise TypeError(
+                    f'{cls.__name__} would leave out the losses of {base.__name__}.loss_by_feat: '
+                    f'stream a base of {base.__name__} that has none of its own, and add its '
+                    f'losses in {cls.__name__}.loss_by_feat to what super().loss_by_feat returns'
+                )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault('loss_decode', dict(type='RMILoss'))
@@ -52,6 +80,12 @@ class RegionLossMixin:
             raise TypeError(
                 f'{name} streams one RMILoss, got loss_decode={self.loss_decode}: use the head '
                 f"without 'RMI' in its name for other losses, or loss_decode=dict(type='RMILoss')"
+            )
+        loss = type(self.loss_decode)
+        if loss.forward is not RMILoss.forward and loss.stream is RMILoss.stream:
+            raise TypeError(
+                f'{name} would leave out what {loss.__name__}.forward adds to the RMILoss: '
+                f"override stream as well, or use the head without 'RMI' in its name"
             )
         if self.sampler is not None:
             raise ValueError(
@@ -70,7 +104,7 @@ class RegionLossMixin:
             ``loss_bce``, ``loss_region``, ``acc_seg`` (in percent) and, unless lambda is 1,
             ``rmi_score``, scalars.
         """
-        labels = self._stack_batch_gt(batch_data_samples)
+        labels = squeeze_labels(self._stack_batch_gt(batch_data_samples))
         terms = self.loss_decode.stream(
             seg_logits, labels, ignore_index=self.ignore_index, align_corners=self.align_corners
         )
@@ -78,11 +112,25 @@ class RegionLossMixin:
         losses = dict(
             loss_bce=terms.total - terms.region,  # carries the gradient of both
             loss_region=terms.region,
-            acc_seg=100 * terms.correct / valid,
+            acc_seg=100 * self._count_correct(seg_logits, labels, terms.correct) / valid,
         )
         if self.loss_decode.settings.loss_lambda < 1:  # else there are no regions to score
             losses['rmi_score'] = terms.score
         return losses
+
+    @torch.no_grad()
+    def _count_correct(self, logits: Tensor, labels: Tensor, by_argmax: Tensor) -> Tensor:
+        """Count the pixels predicted right; of a binary map by the head's threshold."""
+        if self.out_channels > 1:
+            return by_argmax
+        correct = torch.zeros_like(by_argmax)
+        for logit, label in zip(logits.split(1), labels, strict=True):
+            foreground = resize(
+                logit, label.shape, mode='bilinear', align_corners=self.align_corners
+            )
+            predicted = (foreground.sigmoid() > self.threshold)[0, 0]
+            correct += (predicted.to(label.dtype) == label).sum()
+        return correct
 
 
 @MODELS.register_module()

@@ -155,3 +155,20 @@ def test_v3_takes_features_of_several_stages():
     ).eval()
     features = [torch.rand(2, 4, 10, 12), torch.rand(2, 8, 5, 6)]
     assert head(features).shape == (2, 3, 10, 12)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'error', 'message'),
+    [
+        (dict(dilations=1), TypeError, r'dilations must be a list of rates .* got 1'),
+        (dict(dilations=()), TypeError, r'dilations must be a list of rates .* got \(\)'),
+        (dict(dilations=(1, 0)), ValueError, 'dilations must be at least 1, got 0'),
+        (dict(channels=0), ValueError, 'channels must be at least 1, got 0'),
+        (dict(c1_in_channels=0), ValueError, 'c1_in_channels must be at least 1, got 0'),
+        (dict(c1_channels=4.0), TypeError, r'c1_channels must be an integer, got 4\.0'),
+    ],
+)
+def test_wrong_setting_of_a_head_is_named(settings, error, message):
+    right = dict(in_channels=12, channels=8, c1_in_channels=5, c1_channels=4, num_classes=3)
+    with pytest.raises(error, match=message):
+        DeepLabV3PlusHead(**{**right, **settings})

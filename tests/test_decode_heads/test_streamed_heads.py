@@ -1,13 +1,16 @@
 """A streamed head trains as the plain head with RMILoss does, within the memory of one image."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads import ASPPHead
 from mmseg.models.losses import accuracy
+from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch.nn import functional as F
@@ -15,6 +18,7 @@ from torch.nn import functional as F
 from helpers.allocations import Allocations, limit_blocks
 from helpers.batches import make_batch
 from helpers.scores import region_scores
+from mmseg_rmi.decode_heads import RegionLossMixin
 from mmseg_rmi.losses import RMILoss
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
@@ -130,7 +134,7 @@ def test_logits_of_any_size_give_the_terms_of_the_plain_head(low, size, classes,
     torch.testing.assert_close(losses['rmi_score'].double(), score, rtol=1e-4, atol=1e-4)
     valid = labels != 255
     if classes == 1:  # mmseg takes the greatest of the one channel, which is always 0
-        correct = (full[:, 0] > 0) == (labels == 1)
+        correct = (full[:, 0].sigmoid() > 0.3) == (labels == 1)
         expected_accuracy = 100 * correct[valid].float().mean()
     else:
         expected_accuracy = accuracy(full, labels, ignore_index=255)[0]
@@ -249,6 +253,73 @@ def test_loss_that_cannot_be_streamed_is_refused(name, loss):
 def test_sampler_is_refused():
     with pytest.raises(ValueError, match='sampler=OHEMPixelSampler: set sampler=None'):
         build('RMIASPPHead', sampler=dict(type='OHEMPixelSampler'))
+
+
+def smooth_head():
+    """A head as users write them: a loss of its own beside those of its base."""
+
+    class SmoothHead(ASPPHead):
+        def loss_by_feat(self, seg_logits, batch_data_samples):
+            losses = super().loss_by_feat(seg_logits, batch_data_samples)
+            return {**losses, 'loss_smooth': seg_logits.diff(dim=-1).square().mean()}
+
+    return SmoothHead
+
+
+def test_a_class_that_would_leave_out_losses_is_refused():
+    with pytest.raises(TypeError, match=r'Streamed would leave out .* SmoothHead\.loss_by_feat'):
+        type('Streamed', (RegionLossMixin, smooth_head()), {})
+
+
+@pytest.mark.parametrize('head', [ASPPHead, smooth_head()])
+def test_a_class_that_would_not_stream_is_refused(head):
+    with pytest.raises(TypeError, match=r'put RegionLossMixin first, class Late\(RegionLossMixin,'):
+        type('Late', (head, RegionLossMixin), {})
+
+
+def test_losses_that_a_streamed_head_adds_are_kept():
+    class Streamed(RegionLossMixin, ASPPHead):
+        def loss_by_feat(self, seg_logits, batch_data_samples):
+            losses = super().loss_by_feat(seg_logits, batch_data_samples)
+            return {**losses, 'loss_smooth': seg_logits.diff(dim=-1).square().mean()}
+
+    class Again(Streamed):
+        pass
+
+    head = Again(channels=8, num_classes=5, norm_cfg=NORM, **PLAIN_HEADS['ASPPHead'])
+    losses = head.loss(features(), samples_of(make_batch(classes=5)[1]), {})
+    assert {'loss_bce', 'loss_region', 'loss_smooth'} <= set(losses)
+
+
+def test_a_loss_whose_terms_would_be_left_out_is_refused():
+    class Penalised(RMILoss):
+        def forward(self, logits, labels, **kwargs):
+            return super().forward(logits, labels, **kwargs) + logits.square().mean()
+
+    with pytest.raises(TypeError, match=r'would leave out what Penalised\.forward adds'):
+        build('RMIASPPHead', loss_decode=dict(type=Penalised))
+
+
+def test_without_an_ignore_index_the_streamed_head_trains_as_the_plain_one():
+    plain, streamed = build_pair('ASPPHead', ignore_index=None)
+    _, labels = make_batch(classes=5, void=False)
+    expected = plain.loss(features(), samples_of(labels), {})
+    losses = streamed.loss(features(), samples_of(labels), {})
+    torch.testing.assert_close(total(losses), expected['loss_rmi'], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(losses['acc_seg'], expected['acc_seg'][0])
+
+
+@pytest.mark.parametrize('threshold', [0.1, 0.3, 0.7])
+def test_binary_accuracy_is_that_of_the_prediction(threshold):
+    _, head = build_pair('ASPPHead', num_classes=2, out_channels=1, threshold=threshold)
+    _, labels = make_batch(classes=1, height=32, width=32)
+    losses = head.eval().loss(features(), samples_of(labels), {})
+    logits = F.interpolate(head(features()), (32, 32), mode='bilinear')
+    samples = BaseSegmentor.postprocess_result(SimpleNamespace(decode_head=head), logits)
+    predicted = torch.stack([sample.pred_sem_seg.data for sample in samples])
+    valid = labels != 255
+    expected = 100 * (predicted[:, 0] == labels)[valid].float().mean()
+    torch.testing.assert_close(losses['acc_seg'], expected)
 
 
 @pytest.mark.parametrize(
