@@ -10,7 +10,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class Cell:
         seed: seed of weights, order and augmentation of the images.
         factor: of the learning rate, in a cell that tunes; None in one that is reported.
         repeat: 0, or the number of the repetition with the same seed.
+        draw: which of the seeds that tune it has; the first is not in its name.
     """
 
     data: str
@@ -80,6 +82,7 @@ class Cell:
     seed: int
     factor: float | None = None
     repeat: int = 0
+    draw: int = 0
 
     @property
     def tunes(self) -> bool:
@@ -87,11 +90,11 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """``camvid/ce/seed0``, ``camvid/ce/lr-x0.5``, ``camvid/ce/seed0-repeat1``."""
+        """``camvid/ce/seed0``, ``camvid/ce/lr-x0.5``, ``drive/ce/lr-x1-seed101``, ...."""
         last = f'lr-x{self.factor:g}' if self.tunes else f'seed{self.seed}'
-        return f'{self.data}/{self.method}/{last}' + (
-            f'-repeat{self.repeat}' if self.repeat else ''
-        )
+        last += f'-seed{self.seed}' if self.draw else ''
+        last += f'-repeat{self.repeat}' if self.repeat else ''
+        return f'{self.data}/{self.method}/{last}'
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,15 @@ class Plan:
     Args:
         config: path of the configs, with ``{loss}`` and ``{setting}`` open.
         data: for each data set its ``setting`` in the name of the config and its ``folder``; if
-            need be ``options`` on top of the config, options that are ``set_to_seed``; a
-            ``tuning_seed``, ``factors`` and reported ``iterations`` of its own; or another one, on
-            which its rates were ``tuned_on``.
+            need be ``options`` on top of the config, and a ``config``, ``iterations`` and parts of
+            ``tuning`` of its own; or another one, on which its rates were ``tuned_on``. Of a number
+            of ``folds`` the first is held out by the cells that tune, the others in turn by seeds
+            that are reported: the options ``set_to_fold`` name it.
         iterations: of a reported training.
         methods: by name.
         cells: what is run, in order.
-        tuning: ``factors`` of the learning rate, and the tuning cells' ``iterations`` and ``seed``;
-            empty if the rates of the configs are taken as they are.
+        tuning: ``factors`` of the learning rate, and the tuning cells' ``iterations`` and
+            ``seeds``; empty if the rates of the configs are taken as they are.
     """
 
     config: str
@@ -135,32 +139,42 @@ class Plan:
         """The cell whose training ``cell`` tests: itself, unless its method trains nothing."""
         return replace(cell, method=self.methods[cell.method].run_of or cell.method)
 
-    def tuning_seed(self, data: str) -> int:
-        """The seed of the cells that tune on a data set."""
-        return self.data[data].get('tuning_seed', self.tuning['seed'])
-
-    def factors(self, data: str) -> list[float]:
-        """The factors of the learning rate that are tried on a data set."""
-        return self.data[data].get('factors', self.tuning.get('factors', []))
+    def tuning_on(self, data: str) -> dict[str, Any]:
+        """What tunes on a data set: ``seeds``, ``factors`` and ``iterations``."""
+        return {**self.tuning, **self.data[data].get('tuning', {})}
 
     def tuning_of(self, cell: Cell) -> list[Cell]:
         """The cells that find the learning rate of a reported one."""
         method = self.trained(cell).method
         method = self.methods[method].tuned_as or method
         data = self.data[cell.data].get('tuned_on', cell.data)
-        return [Cell(data, method, self.tuning_seed(data), factor) for factor in self.factors(data)]
+        return self.tuning_cells(data, method, self.tuning_on(data).get('factors', []))
+
+    def tuning_cells(self, data: str, method: str, factors: Iterable[float]) -> list[Cell]:
+        """The cells that try a method at these factors, factor by factor."""
+        seeds = self.tuning_on(data).get('seeds', [])
+        return [
+            Cell(data, method, seed, factor, draw=draw)
+            for factor in factors
+            for draw, seed in enumerate(seeds)
+        ]
 
     def iterations_of(self, cell: Cell) -> int:
         """How long a cell trains."""
         if cell.tunes:
-            return self.tuning['iterations']
+            return self.tuning_on(cell.data)['iterations']
         return self.data[cell.data].get('iterations', self.iterations)
 
     def config_file(self, cell: Cell) -> Path:
         """The config of a cell."""
         setting = self.data[cell.data]['setting']
         method = self.methods[self.trained(cell).method]
-        return ROOT / self.config.format(loss=method.loss, setting=setting)
+        config = self.data[cell.data].get('config', self.config)
+        return ROOT / config.format(loss=method.loss, setting=setting)
+
+    def fold(self, cell: Cell) -> int:
+        """The fold that a cell holds out, on a data set of folds."""
+        return 0 if cell.tunes else 1 + cell.seed % (self.data[cell.data]['folds'] - 1)
 
     def pretrained(self, cell: Cell) -> bool:
         """Whether a cell's backbone starts from weights in a file."""
@@ -169,7 +183,7 @@ class Plan:
 
     def options(self, cell: Cell, factor: float) -> Options:
         """The settings of a cell's training on top of its config."""
-        iterations = self.iterations_of(cell)
+        iterations, settings = self.iterations_of(cell), self.data[cell.data]
         config = _read_config(self.config_file(cell))
         return {
             'randomness.seed': cell.seed,
@@ -177,8 +191,8 @@ class Plan:
             'train_cfg.max_iters': iterations,
             'train_cfg.val_begin': iterations + 1,  # never: the test follows
             f'param_scheduler.{len(config.param_scheduler) - 1}.end': iterations,
-            **self.data[cell.data].get('options', {}),
-            **dict.fromkeys(self.data[cell.data].get('set_to_seed', ()), cell.seed),
+            **settings.get('options', {}),
+            **{name: self.fold(cell) for name in settings.get('set_to_fold', ())},
             **self.methods[self.trained(cell).method].options,
         }
 
@@ -217,10 +231,12 @@ def _expand(line: Mapping[str, Any], plan: Plan) -> list[Cell]:
     A line may tune at some ``factors`` alone: variants at the rate of what they vary.
     """
     if 'tune' in line:
+        factors = line.get('factors', plan.tuning_on(line['data'])['factors'])
         return [
-            Cell(line['data'], method, plan.tuning_seed(line['data']), factor)
-            for factor in line.get('factors', plan.factors(line['data']))
+            cell
+            for factor in factors
             for method in line['tune']
+            for cell in plan.tuning_cells(line['data'], method, [factor])
         ]
     return [
         Cell(line['data'], method, seed, repeat=line.get('repeat', 0))
@@ -294,20 +310,18 @@ class Results:
     def factor(self, plan: Plan, cell: Cell) -> float | None:
         """The factor of the learning rate that a cell trains at, None before it is known.
 
-        It is the one of the best mIoU among the cells that tune; of equals, the nearest to 1. A
-        plan without tuning takes the rates of the configs.
+        It is the one of the best mIoU, in the mean of the seeds that tune; of equals, the nearest
+        to 1. A plan without tuning takes the rates of the configs.
         """
         if cell.tunes or not plan.tuning:
             return cell.factor or 1.0
-        tuning = [(tuner, self.find(plan, tuner)) for tuner in plan.tuning_of(cell)]
-        if any(result is None for _, result in tuning):
-            return None
-        best, _ = max(tuning, key=lambda pair: _merit(*pair))
-        return best.factor
-
-
-def _merit(tuner: Cell, result: Result | None) -> tuple[float, float]:
-    assert result is not None
-    assert tuner.factor is not None
-    score = result['metrics'].get('mIoU', -math.inf)  # a diverged run has none
-    return score, -abs(math.log(tuner.factor))
+        scores: dict[float, list[float]] = {}
+        for tuner in plan.tuning_of(cell):
+            result = self.find(plan, tuner)
+            if result is None:
+                return None
+            assert tuner.factor is not None
+            # A diverged run has none.
+            score = result['metrics'].get('mIoU', -math.inf)
+            scores.setdefault(tuner.factor, []).append(score)
+        return max(scores, key=lambda f: (statistics.mean(scores[f]), -abs(math.log(f))))

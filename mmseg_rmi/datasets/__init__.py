@@ -2,5 +2,17 @@
 
 import mmseg_rmi.registry  # noqa: F401 (or an error that says what is missing)
 from mmseg_rmi.datasets.camvid import CamVid12Dataset, CamVidDataset, CamVidFoldDataset
+from mmseg_rmi.datasets.thin_structures import (
+    CrackForestDataset,
+    DRIVEFoldDataset,
+    ISBI2012Dataset,
+)
 
-__all__ = ['CamVid12Dataset', 'CamVidDataset', 'CamVidFoldDataset']
+__all__ = [
+    'CamVid12Dataset',
+    'CamVidDataset',
+    'CamVidFoldDataset',
+    'CrackForestDataset',
+    'DRIVEFoldDataset',
+    'ISBI2012Dataset',
+]

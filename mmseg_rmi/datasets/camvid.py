@@ -4,10 +4,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import mmengine
-import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from mmseg_rmi.datasets.folds import take_fold
 from mmseg_rmi.utils.checks import check_integer
 
 CLASSES = (
@@ -171,14 +171,10 @@ class CamVidFoldDataset(CamVidDataset):
             drives.setdefault(_drive(image['img_path']), []).append(image)
         kept = []
         for drive, images in drives.items():
-            if len(images) < self.num_folds:
-                raise ValueError(
-                    f'{self.ann_file} has {len(images)} image(s) of the drive {drive!r}, too few '
-                    f'for {self.num_folds} folds'
-                )
-            stretches = np.array_split(np.arange(len(images)), self.num_folds)
-            inside = set(stretches[self.fold].tolist())
-            kept += [image for i, image in enumerate(images) if (i in inside) == self.held_out]
+            try:
+                kept += take_fold(images, self.fold, self.num_folds, self.held_out)
+            except ValueError as error:
+                raise ValueError(f'{self.ann_file}, drive {drive!r}: {error}') from error
         return kept
 
 

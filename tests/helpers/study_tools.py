@@ -69,7 +69,7 @@ PLAN = """
 config: configs/demo/deeplabv3plus_r18-d16_1xb4-{loss}-800_{setting}.py
 data: {scenes: {setting: street-scenes-144x192, folder: scenes}}
 iterations: 40
-tuning: {factors: [1, 4], iterations: 20, seed: 7}
+tuning: {factors: [1, 4], iterations: 20, seeds: [7]}
 methods:
   ce: {loss: ce}
   rmi: {loss: rmi}

@@ -170,7 +170,7 @@ def test_numbers_of_folds_that_cannot_be_are_refused(tmp_path):
 
 def test_a_drive_too_short_to_split_is_named(tmp_path):
     drives(tmp_path, A=6, B=4)
-    with pytest.raises(ValueError, match=r"has 4 image\(s\) of the drive 'B', too few for 6 folds"):
+    with pytest.raises(ValueError, match=r"drive 'B': 4 image\(s\) are too few for 6 folds"):
         fold_of(tmp_path, 0)
 
 

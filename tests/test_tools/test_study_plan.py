@@ -13,7 +13,7 @@ PLAN = """
 config: configs/demo/deeplabv3plus_r18-d16_1xb4-{loss}-800_{setting}.py
 data: {scenes: {setting: street-scenes-144x192, folder: scenes}}
 iterations: 40
-tuning: {factors: [1, 2, 0.5], iterations: 20, seed: 7}
+tuning: {factors: [1, 2, 0.5], iterations: 20, seeds: [7]}
 methods:
   ce: {loss: ce}
   rmi: {loss: rmi}
@@ -202,7 +202,7 @@ def test_tuning_is_on_a_seed_that_is_not_reported():
     plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
     for data in plan.data:
         seeds = {cell.seed for cell in plan.cells if cell.data == data and not cell.tunes}
-        assert plan.tuning_seed(data) not in seeds
+        assert seeds.isdisjoint(plan.tuning_on(data)['seeds'])
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def read_with(folder, name, settings):
 
 
 def test_a_data_set_may_be_tuned_at_factors_of_its_own(tmp_path):
-    plan = read_with(tmp_path, 'small', 'factors: [4, 8]')
+    plan = read_with(tmp_path, 'small', 'tuning: {factors: [4, 8]}')
     tuned = {cell.data: plan.tuning_of(cell) for cell in plan.cells if cell.method == 'ce'}
     assert [cell.factor for cell in tuned['small']] == [4, 8]
     assert {cell.factor for cell in tuned['scenes']}.isdisjoint({4, 8})
@@ -287,12 +287,21 @@ def test_a_data_set_that_is_tuned_on_an_unknown_one_is_refused(tmp_path):
         read_with(tmp_path, 'long', 'tuned_on: scnes')
 
 
-def test_a_data_set_may_follow_the_seed_and_have_a_tuning_seed_of_its_own(tmp_path):
+def test_seeds_hold_out_all_folds_but_the_one_that_tunes(tmp_path):
     fold = 'train_dataloader.dataset.fold'
-    plan = read_with(tmp_path, 'folds', f'tuning_seed: 0, set_to_seed: [{fold}]')
-    tuning, reported = plan.cell('folds/ce/lr-x2'), plan.cell('folds/ce/seed3')
-    assert plan.options(tuning, 2)[fold] == 0
-    assert plan.options(reported, 2)[fold] == 3
-    assert fold not in plan.options(plan.cell('scenes/ce/seed0'), 2)
-    assert tuning in plan.tuning_of(reported)
-    assert {cell.seed for cell in plan.tuning_of(plan.cell('scenes/ce/seed0'))} == {7}
+    plan = read_with(
+        tmp_path, 'parts', f'folds: 3, set_to_fold: [{fold}], tuning: {{seeds: [1, 5]}}'
+    )
+    held_out = {cell.name: plan.options(cell, 2).get(fold) for cell in plan.cells}
+    assert held_out['parts/ce/lr-x2'] == held_out['parts/ce/lr-x2-seed5'] == 0
+    assert held_out['parts/ce/seed1'] == held_out['parts/ce/seed3'] == 2
+    assert held_out['scenes/ce/seed0'] is None
+
+
+def test_the_rate_is_that_of_the_best_mean_of_the_seeds_that_tune(tmp_path, results):
+    plan = read_with(tmp_path, 'noisy', 'tuning: {factors: [1, 2], seeds: [7, 8]}')
+    scores = {(1, 7): 50.0, (1, 8): 52.0, (2, 7): 54.0, (2, 8): 47.0}
+    for tuner in plan.tuning_of(plan.cell('noisy/ce/seed1')):
+        assert results.factor(plan, plan.cell('noisy/ce/seed1')) is None
+        record(plan, results, tuner, tuner.factor, mIoU=scores[tuner.factor, tuner.seed])
+    assert results.factor(plan, plan.cell('noisy/ce/seed1')) == 1

@@ -1,0 +1,6 @@
+# Membranes of ISBI 2012: three quarters of the slices train, one is scored.
+_base_ = './unet-s5-w16_1xb6-ce-500_drive-128x128.py'
+dataset = dict(type='ISBI2012Dataset', data_root='data/isbi2012')
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = val_dataloader
