@@ -25,7 +25,8 @@ class ThinStructureDataset(BaseSegDataset):
         held_out: whether this data set is what is held out, or all the rest.
         num_folds: into how many stretches the images are split.
         data_prefix: folders of images and labels below ``data_root``.
-        seg_map_suffix: how the names of labels end.
+        img_suffix: how the names of images end.
+        seg_map_suffix: how those of labels end.
         kwargs: passed on to ``mmseg.datasets.BaseSegDataset``.
 
     Raises:
@@ -41,6 +42,7 @@ class ThinStructureDataset(BaseSegDataset):
         held_out: bool = False,
         num_folds: int = 3,
         data_prefix: dict[str, str] | None = None,
+        img_suffix: str = '.png',
         seg_map_suffix: str = '.png',
         **kwargs: Any,
     ) -> None:
@@ -48,7 +50,9 @@ class ThinStructureDataset(BaseSegDataset):
         self.held_out = held_out
         self.num_folds = num_folds
         prefix = data_prefix or dict(img_path='images', seg_map_path='labels')
-        super().__init__(data_prefix=prefix, seg_map_suffix=seg_map_suffix, **kwargs)
+        super().__init__(
+            data_prefix=prefix, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs
+        )
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """List the images of the fold, all of which have a label."""
@@ -80,9 +84,6 @@ class DRIVEFoldDataset(ThinStructureDataset):
 
     METAINFO = DRIVEDataset.METAINFO
 
-    def __init__(self, img_suffix: str = '.png', **kwargs: Any) -> None:
-        super().__init__(img_suffix=img_suffix, **kwargs)
-
 
 @DATASETS.register_module()
 class CrackForestDataset(ThinStructureDataset):
@@ -93,6 +94,9 @@ class CrackForestDataset(ThinStructureDataset):
 
     METAINFO = dict(classes=('background', 'crack'), palette=PALETTE)
 
+    def __init__(self, *args: Any, img_suffix: str = '.jpg', **kwargs: Any) -> None:
+        super().__init__(*args, img_suffix=img_suffix, **kwargs)
+
 
 @DATASETS.register_module()
 class ISBI2012Dataset(ThinStructureDataset):
@@ -102,6 +106,3 @@ class ISBI2012Dataset(ThinStructureDataset):
     """
 
     METAINFO = dict(classes=('cell', 'membrane'), palette=PALETTE)
-
-    def __init__(self, img_suffix: str = '.png', **kwargs: Any) -> None:
-        super().__init__(img_suffix=img_suffix, **kwargs)
