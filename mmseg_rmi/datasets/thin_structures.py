@@ -94,8 +94,8 @@ class CrackForestDataset(ThinStructureDataset):
 
     METAINFO = dict(classes=('background', 'crack'), palette=PALETTE)
 
-    def __init__(self, *args: Any, img_suffix: str = '.jpg', **kwargs: Any) -> None:
-        super().__init__(*args, img_suffix=img_suffix, **kwargs)
+    def __init__(self, fold: int | None = None, img_suffix: str = '.jpg', **kwargs: Any) -> None:
+        super().__init__(fold, img_suffix=img_suffix, **kwargs)
 
 
 @DATASETS.register_module()
