@@ -17,12 +17,14 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11 python3.10,\
     $(if $(shell $(p) -c '$(IN_RANGE)' 2>/dev/null && echo yes),$(p))))
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test lint docs dist
 help:
 	@echo 'make setup                  make the environment $(VENV); the other targets do it as well'
 	@echo 'make demo [DATA=CAMVID]     train with and without RMI on drawn scenes, or on a CamVid folder'
-	@echo 'make test                   run all tests'
+	@echo 'make test [COVERAGE=1]      run all tests, and print what they cover'
 	@echo 'make lint                   check format, style and types'
+	@echo 'make docs                   build the documentation site in site/, strictly'
+	@echo 'make dist                   build sdist and wheel in dist/, and check both'
 	@echo 'With STACK=onedl (default) or STACK=openmmlab; PYTHON=... names the Python (3.10 to 3.12).'
 
 setup: $(VENV)/.installed
@@ -31,12 +33,20 @@ demo: setup
 	$(PY) tools/demo.py $(if $(DATA),--data '$(DATA)') $(if $(SHORT),--short)
 
 test: setup
-	$(PY) -m pytest
+	$(PY) -m pytest $(if $(COVERAGE),--cov=mmseg_rmi --cov-report=term-missing:skip-covered)
 
 lint: setup
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy
+
+docs: setup
+	$(PY) -m mkdocs build --strict
+
+dist: setup
+	rm -rf dist
+	$(PY) -m build
+	$(PY) -m twine check --strict dist/*
 
 # OpenCV's wheel for desktops wants libGL and X libraries, which servers and containers lack.
 $(VENV)/.installed: pyproject.toml | $(PY)
@@ -61,7 +71,7 @@ $(PY):
 
 .PHONY: install-onedl install-openmmlab
 install-onedl:
-	$(PIP) install torch torchvision -e '.[onedl,study,dev]'
+	$(PIP) install torch torchvision -e '.[onedl,study,tools,docs,dev]'
 
 # A torch without CUDA comes where pip finds one (PIP_FIND_LINKS or another index), since its version
 # sorts as newer. The torchvision that goes with it does not always: then mmpretrain stays unusable.
@@ -74,4 +84,4 @@ install-openmmlab:
 	    echo 'No wheel of mmcv fits: building it takes a C++ compiler and about 12 minutes on 2 cores.'; \
 	    MMCV_WITH_OPS=1 $(PIP) install --force-reinstall --no-deps --no-binary mmcv \
 	        --no-build-isolation mmcv==2.1.0; }
-	$(PIP) install -e '.[openmmlab,dev]'
+	$(PIP) install -e '.[openmmlab,tools,docs,dev]'

@@ -6,7 +6,6 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 
 hypothesis.settings.register_profile(
     'reproducible', derandomize=True, deadline=None, database=None, max_examples=30
@@ -35,4 +34,6 @@ def data_root() -> Path:
 @pytest.fixture(scope='session')
 def mmseg_scope() -> None:
     """Look up names without a scope, such as 'PackSegInputs', in mmseg's registries."""
+    from mmengine.registry import init_default_scope  # tests of what needs torch alone do without
+
     init_default_scope('mmseg')
