@@ -42,7 +42,7 @@ TABLE_3 = tuple(dict.fromkeys(TABLE_3A + TABLE_3B))  # two rows are in both
 def check_base(config: Path) -> None:
     """Raise unless the decode head of a config has RMI as its only loss."""
     head = Config.fromfile(config).model.decode_head
-    loss = head.loss_decode if isinstance(head, dict) else None
+    loss = head.get('loss_decode') if isinstance(head, dict) else None
     if not isinstance(loss, dict) or loss.get('type') != 'RMILoss':
         raise ValueError(
             f'{config} must train one decode head with one RMILoss, got loss_decode={loss}: name '

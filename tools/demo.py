@@ -100,7 +100,7 @@ class Monitor:
         )
         self.done = {stage: float(stage in finished) for stage in SHARES}
         self.tasks = {
-            name: self.bars.add_task(name, total=1, completed=self.done.get(name, 0), note='')
+            name: self.bars.add_task(name, total=1, completed=int(name in finished), note='')
             for name in (*SHARES, 'all')
         }
         self.start: tuple[float, float] | None = None  # time and progress at the first report

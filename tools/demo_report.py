@@ -62,25 +62,22 @@ def score(counts: np.ndarray) -> Scores:
 
 def score_predictions(pairs: Iterable[tuple[Path, Path]], folder: Path) -> Scores:
     """Score the label maps that ``tools/test.py --out`` saved."""
-    return score(
-        sum(
-            confusion(read_labels(label), read_labels(folder / f'{image.stem}.png'))
-            for image, label in pairs
-        )
-    )
+    counts = [
+        confusion(read_labels(label), read_labels(folder / f'{image.stem}.png'))
+        for image, label in pairs
+    ]
+    return score(np.sum(counts, axis=0))
 
 
 def score_majority(
     train: Iterable[tuple[Path, Path]], val: Iterable[tuple[Path, Path]]
 ) -> tuple[str, Scores]:
     """Score the answer 'everything is the commonest class of the training set', and name it."""
-    seen = sum(np.bincount(read_labels(label).ravel(), minlength=256) for _, label in train)
-    commonest = int(seen[:UNLABELLED].argmax())
-    counts = sum(
-        confusion(truth, np.full_like(truth, commonest))
-        for truth in (read_labels(label) for _, label in val)
-    )
-    return SCORED[commonest], score(counts)
+    seen = [np.bincount(read_labels(label).ravel(), minlength=256) for _, label in train]
+    commonest = int(np.sum(seen, axis=0)[:UNLABELLED].argmax())
+    truths = (read_labels(label) for _, label in val)
+    counts = [confusion(truth, np.full_like(truth, commonest)) for truth in truths]
+    return SCORED[commonest], score(np.sum(counts, axis=0))
 
 
 def make_table(scores: Mapping[str, Scores]) -> Table:
@@ -130,7 +127,7 @@ def draw_comparison(
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)
     patches = [
-        Patch(facecolor=np.array(colour) / 255, edgecolor='black', linewidth=0.5, label=name)
+        Patch(facecolor=f'#{bytes(colour).hex()}', edgecolor='black', linewidth=0.5, label=name)
         for name, colour in zip(CLASSES, PALETTE, strict=True)
     ]
     figure.legend(handles=patches, loc='outside lower center', ncols=6, frameon=False)

@@ -23,10 +23,12 @@ import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner, save_checkpoint
 from mmseg.evaluation import IoUMetric
+from mmseg.models import BaseSegmentor
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from trained_model import open_trained
 
@@ -70,7 +72,7 @@ class Maps(NamedTuple):
     fitted_iou: Tensor
 
 
-def predict(model: nn.Module, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+def predict(model: BaseSegmentor, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits, ``C x H x W``, and labels, ``H x W``, of one image after the other."""
     for batch in loader:
         with torch.no_grad():
@@ -163,7 +165,7 @@ def measure(
     )
 
 
-def write_into_last_layer(fit: Fit, head: nn.Module) -> None:
+def write_into_last_layer(fit: Fit, head: BaseDecodeHead) -> None:
     """Make a head give fitted logits; up-sampling changes neither scale nor shift."""
     with torch.no_grad():
         head.conv_seg.weight *= fit.scale.reshape(-1, 1, 1, 1)

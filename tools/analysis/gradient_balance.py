@@ -23,6 +23,7 @@ import torch
 import yaml
 from mmengine.config import DictAction
 from mmengine.runner import Runner, set_random_seed
+from mmseg.models import BaseSegmentor
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from rich.console import Console
@@ -73,7 +74,9 @@ def make_losses(regions: Iterable[str]) -> dict[str, dict[str, Any]]:
     return losses
 
 
-def measure(model: nn.Module, losses: Mapping[str, nn.Module], batch: Mapping[str, Any]) -> Batch:
+def measure(
+    model: BaseSegmentor, losses: Mapping[str, nn.Module], batch: Mapping[str, Any]
+) -> Batch:
     """The pull of each loss on the network as it is, in one batch."""
     data = model.data_preprocessor(batch, training=True)
     logits = model.decode_head(model.extract_feat(data['inputs']))

@@ -31,7 +31,7 @@ def seconds_per_image(config: Config, images: int) -> float:
     """
     runner = _build_runner(config)
     loop, model = runner.test_loop, runner.model.eval()
-    spent = []
+    spent: list[float] = []
     for batch in loop.dataloader:
         if len(spent) == images + WARM_UP:
             break

@@ -255,7 +255,7 @@ def draw_sign(canvas: Canvas, centre: Point, scale: float) -> None:
         canvas.paint(canvas.ellipse(centre, (0.65 * size, 0.65 * size)), white, None)
     elif kind == 'triangle':
         for part, colour in [(1.0, red), (0.6, white)]:
-            corners = [(0, -1), (1, 0.8), (-1, 0.8)]
+            corners = [(0.0, -1.0), (1.0, 0.8), (-1.0, 0.8)]
             points = [(column + part * size * a, row + part * size * b) for a, b in corners]
             canvas.paint(canvas.polygon(points), colour, SIGN)
     else:
@@ -387,17 +387,19 @@ def furnish(canvas: Canvas, road: float, facade: float) -> list[tuple[float, Cal
     def distance(nearest: float) -> float:
         return float(np.exp(rng.uniform(np.log(nearest), np.log(40))))
 
-    def put(draw: Callable, count: int, xs: tuple[float, float], nearest: float) -> None:
-        for _ in range(count):
+    def put(
+        draw: Callable, counts: tuple[int, int], xs: tuple[float, float], nearest: float
+    ) -> None:
+        for _ in range(int(rng.integers(*counts))):
             x, z = rng.choice([-1, 1]) * rng.uniform(*xs), distance(nearest)
             things.append((z, partial(draw, canvas, x, z)))
 
-    put(draw_tree, rng.integers(0, 7), (road + 1.5, facade), 8)
-    put(draw_pole, rng.integers(3, 8), (road + 0.3, road + 1), 5)
-    put(draw_car, rng.integers(0, 4), (1.2, road - 1.2), 7)
-    put(draw_pedestrian, rng.integers(1, 8), (road + 0.4, facade - 0.6), 5)
-    put(draw_pedestrian, rng.integers(0, 2), (0.3, road), 8)
-    put(draw_bicyclist, rng.integers(0, 4), (0.8, road), 5)
+    put(draw_tree, (0, 7), (road + 1.5, facade), 8)
+    put(draw_pole, (3, 8), (road + 0.3, road + 1), 5)
+    put(draw_car, (0, 4), (1.2, road - 1.2), 7)
+    put(draw_pedestrian, (1, 8), (road + 0.4, facade - 0.6), 5)
+    put(draw_pedestrian, (0, 2), (0.3, road), 8)
+    put(draw_bicyclist, (0, 4), (0.8, road), 5)
     for side in (-1, 1):
         if rng.random() < 0.45:
             z = rng.uniform(6, 14)
