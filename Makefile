@@ -41,7 +41,7 @@ lint: setup
 	$(PY) -m mypy
 
 docs: setup
-	$(PY) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 dist: setup
 	rm -rf dist
