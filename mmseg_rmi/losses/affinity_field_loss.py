@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 from mmseg_rmi.functional import affinity_field_loss, count_elements, downsample_labels, promote
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
+from mmseg_rmi.losses.label_watch import SingleLabelWatch
 from mmseg_rmi.losses.normalization import global_divisors
 from mmseg_rmi.losses.validation import (
     check_inputs,
     check_loss_constants,
+    refuse_other_arguments,
     resolve_ignore_index,
     squeeze_labels,
 )
@@ -42,6 +44,7 @@ class AffinityFieldLoss(nn.Module):
         decay_base: at least 1; 20 in the RMI authors' code, 10 in the original, 1 for no decay.
         loss_weight: factor of the whole.
         loss_name: name in the log; must contain ``'loss'``.
+        **other_arguments: those of another loss, left over from a config; refused.
 
     Source: Ke et al., "Adaptive Affinity Fields for Semantic Segmentation", ECCV 2018; "Affinity"
     in tables 1 and 4 of the RMI paper.
@@ -63,8 +66,11 @@ class AffinityFieldLoss(nn.Module):
         decay_base: float = 20.0,
         loss_weight: float = 1.0,
         loss_name: str = 'loss_affinity',
+        **other_arguments: Any,
     ) -> None:
         super().__init__()
+        refuse_other_arguments(self, other_arguments)
+        self.label_watch = SingleLabelWatch()
         _check_sizes(sizes, adaptive)
         check_number('margin', margin)
         if not margin > 0:
@@ -115,6 +121,7 @@ class AffinityFieldLoss(nn.Module):
         self._check_channels(logits)
         self._check_neighbours_fit(logits)
         labels = labels.long()  # a narrow type would wrap the numbers it is compared with
+        self.label_watch.see(labels, ignore_index)
         pixels, pairs = self._divisors(labels, logits.shape[1], ignore_index)
         with torch.autocast(logits.device.type, enabled=False):
             logits = promote(logits)

@@ -1,4 +1,8 @@
-"""The divisors of the loss, over all processes of a distributed run."""
+"""The divisors of the loss, over all processes of a distributed run.
+
+Where no gradients are computed, they are those of the process alone: a validation loss that one
+process computes for itself must not wait for the others.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,8 @@ def global_divisors(counts: Tensor) -> Tensor:
 
 def _sum_over_processes(counts: Tensor) -> int:
     """Sum counts over the processes of a distributed run, in place; return how many there are."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    started = distributed.is_available() and distributed.is_initialized()
+    if not (started and torch.is_grad_enabled()):
         return 1
     distributed.all_reduce(counts)
     return distributed.get_world_size()

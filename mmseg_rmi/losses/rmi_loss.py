@@ -14,11 +14,13 @@ from mmseg_rmi.functional import (
     streamed_objective,
 )
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
+from mmseg_rmi.losses.label_watch import SingleLabelWatch
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import (
     check_inputs,
     check_loss_constants,
     check_region_fits,
+    refuse_other_arguments,
     resolve_ignore_index,
     squeeze_labels,
     widen_labels,
@@ -46,6 +48,7 @@ class RMILoss(nn.Module):
             contributes 0; the gradient is the same. False gives the value of the released code.
         loss_weight: factor of the whole.
         loss_name: name in the log; must contain ``'loss'``.
+        **other_arguments: those of another loss, left over from a config; refused.
 
     Source: Zhao et al., "Region Mutual Information Loss for Semantic Segmentation", NeurIPS 2019.
 
@@ -72,8 +75,11 @@ class RMILoss(nn.Module):
         nonnegative: bool = True,
         loss_weight: float = 1.0,
         loss_name: str = 'loss_rmi',
+        **other_arguments: Any,
     ) -> None:
         super().__init__()
+        refuse_other_arguments(self, other_arguments)
+        self.label_watch = SingleLabelWatch()
         self.settings = RMISettings(
             region_size=region_size,
             downsample=downsample,
@@ -116,6 +122,7 @@ class RMILoss(nn.Module):
         labels = squeeze_labels(labels)
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
         labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
+        self.label_watch.see(labels, ignore_index)
         if self.settings.loss_lambda < 1:
             check_region_fits(labels, self.settings)
         with torch.autocast(logits.device.type, enabled=False):
@@ -156,6 +163,7 @@ class RMILoss(nn.Module):
         labels = squeeze_labels(labels)
         check_inputs(logits, labels, None, ignore_index, same_size=False)
         labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
+        self.label_watch.see(labels, ignore_index)
         if self.settings.loss_lambda < 1:
             check_region_fits(labels, self.settings)
         with torch.autocast(logits.device.type, enabled=False):

@@ -16,10 +16,12 @@ from mmseg_rmi.functional import (
 )
 from mmseg_rmi.losses.class_weight import ClassWeight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
+from mmseg_rmi.losses.label_watch import SingleLabelWatch
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import (
     check_inputs,
     check_loss_constants,
+    refuse_other_arguments,
     resolve_ignore_index,
     squeeze_labels,
 )
@@ -36,6 +38,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
             ``CrossEntropyLoss`` takes them.
         loss_weight: factor of the whole.
         loss_name: name in the log; must contain ``'loss'``.
+        **other_arguments: those of another loss, left over from a config; refused.
 
     Source: "BCE" in tables 1 and 3 of the RMI paper.
 
@@ -53,8 +56,11 @@ class SigmoidCrossEntropyLoss(nn.Module):
         class_weight: ClassWeight | None = None,
         loss_weight: float = 1.0,
         loss_name: str = 'loss_bce',
+        **other_arguments: Any,
     ) -> None:
         super().__init__()
+        refuse_other_arguments(self, other_arguments)
+        self.label_watch = SingleLabelWatch()
         check_loss_constants(loss_weight, loss_name)
         self.register_buffer('class_weight', load_class_weight(class_weight), persistent=False)
         self.loss_weight = loss_weight
@@ -89,6 +95,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
         ignore_index = resolve_ignore_index(ignore_index)
         labels = labels.long()  # a narrow type would wrap the numbers it is compared with
+        self.label_watch.see(labels, ignore_index)
         if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
             raise ValueError(
                 f'class_weight has {len(self.class_weight)} values for {logits.shape[1]} channels '

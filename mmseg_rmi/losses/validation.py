@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmseg_rmi.functional import RMISettings, pooled_side
 from mmseg_rmi.utils.checks import check_integer, check_number
@@ -22,6 +26,20 @@ def check_loss_constants(loss_weight: float, loss_name: str) -> None:
             f"loss_name must contain 'loss', or MMEngine would log it but not train it; "
             f'got {loss_name!r}'
         )
+
+
+def refuse_other_arguments(loss: nn.Module, arguments: Mapping[str, Any]) -> None:
+    """Raise a TypeError if there are arguments that a loss does not have."""
+    if not arguments:
+        return
+    name = type(loss).__name__
+    parameters = signature(type(loss)).parameters.values()
+    known = ', '.join(each.name for each in parameters if each.kind != each.VAR_KEYWORD)
+    raise TypeError(
+        f'{name} has no argument {", ".join(map(repr, arguments))}. Of the loss that it replaces a '
+        f"config inherits them, unless it says loss_decode=dict(_delete_=True, type='{name}'); "
+        f'those of {name} are {known}'
+    )
 
 
 def squeeze_labels(labels: Tensor) -> Tensor:

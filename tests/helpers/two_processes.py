@@ -1,6 +1,7 @@
 """What two processes that share a batch do; a spawned process must be able to import it by name."""
 
 import os
+from datetime import timedelta
 
 import torch
 from torch import distributed
@@ -65,12 +66,23 @@ def loss_and_gradients(model, loss, features, labels):
     return value.detach(), [parameter.grad.clone() for parameter in model.parameters()]
 
 
+@torch.no_grad()
+def validation_losses():
+    """Each loss of the first process's share, without gradients."""
+    features, labels, first = whole_batch('uneven')
+    return {name: loss(features[:first], labels[:first]) for name, loss in LOSSES.items()}
+
+
 def train_share(rank, folder):
     """What one of the two processes does."""
     os.environ['GLOO_SOCKET_IFNAME'] = 'lo'
     torch.set_num_threads(1)
     distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
+        'gloo',
+        init_method=f'file://{folder}/store',
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60),
     )
     results = {}
     for scenario in SCENARIOS:
@@ -81,5 +93,7 @@ def train_share(rank, folder):
             results[scenario, name] = loss_and_gradients(
                 model, loss, features[share], labels[share]
             )
+    if rank == 0:  # the other one computes none, and must not be waited for
+        results['validation'] = validation_losses()
     torch.save(results, folder / f'{rank}.pt')
     distributed.destroy_process_group()

@@ -10,6 +10,7 @@ from helpers.two_processes import (
     classifier,
     loss_and_gradients,
     train_share,
+    validation_losses,
     whole_batch,
 )
 
@@ -33,3 +34,9 @@ def test_two_processes_compute_what_one_does(results_of_two_processes, scenario,
             assert_close(gradient, expected_gradient)
     trained = expected_gradients[0].abs().sum() > 0
     assert trained == (scenario != 'no valid pixel at all')
+
+
+def test_one_process_alone_computes_a_validation_loss(results_of_two_processes):
+    expected = validation_losses()
+    for name, value in results_of_two_processes[0]['validation'].items():
+        assert_close(value, expected[name])

@@ -1,11 +1,14 @@
 """Bad input is refused before any compute, with what was wrong, the value seen and what to do."""
 
 import contextlib
+import copy
 import math
 import re
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional as F
 
@@ -417,3 +420,15 @@ def test_unknown_label_fails_a_device_assertion_on_the_gpu(loss, monkeypatch):
     labels[1, 2, 3] = 3
     with pytest.raises(RuntimeError, match='labels hold an unknown value: expected 0 to 2'):
         loss(logits, labels)
+
+
+@pytest.mark.parametrize('loss', [RMILoss, SigmoidCrossEntropyLoss, AffinityFieldLoss])
+def test_arguments_of_the_loss_that_a_config_replaces_are_told_with_the_mend(loss):
+    base = Config(dict(loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False)))
+    forgotten, right = copy.deepcopy(base), copy.deepcopy(base)
+    forgotten.merge_from_dict(dict(loss_decode=dict(type=loss.__name__)))
+    mend = rf"no argument 'use_sigmoid'.*dict\(_delete_=True, type='{loss.__name__}'\)"
+    with pytest.raises(TypeError, match=f'{loss.__name__} has {mend}.* are .*loss_name$'):
+        MODELS.build(forgotten.loss_decode)
+    right.merge_from_dict(dict(loss_decode=dict(_delete_=True, type=loss.__name__)))
+    assert isinstance(MODELS.build(right.loss_decode), loss)
