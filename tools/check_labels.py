@@ -1,0 +1,312 @@
+"""Check the labels that a config trains on: ``python tools/check_labels.py CONFIG``.
+
+Reads every label map of the training set through the config's own pipeline, up to the step that
+loads it, prints pixels and images by class, and says what is likely wrong: values that are no
+class, foreground that is ignored, ``reduce_zero_label`` on data whose 0 is a class, colours or 16
+bits read as classes, classes that never occur, heads that do not fit. Exits with 1 if something is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from mmengine.config import Config, DictAction
+from mmengine.dataset import ConcatDataset
+from mmseg.registry import DATASETS
+from mmseg.utils import register_all_modules
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch.utils.data import DataLoader, Dataset
+
+FIRST = 3  # files that are named for each fault
+LOSSY = ('.jpg', '.jpeg')
+PLACES = ('type', 'data_root', 'data_prefix', 'ann_file', 'img_suffix', 'seg_map_suffix')
+
+
+class LabelMap(NamedTuple):
+    """One label map as the pipeline loads it, and what its file says of itself."""
+
+    path: str
+    mode: str  # of PIL: 'L' and 'P' hold 8 bits, 'I;16' and 'I' more, 'RGB' colours
+    values: np.ndarray
+    pixels: np.ndarray  # of each value
+    shape: tuple[int, ...]
+    image_shape: tuple[int, ...] | None
+
+
+class LabelMaps(Dataset):
+    """The label maps of a data set of MMSegmentation, without what follows in its pipeline."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> LabelMap:
+        results = self.dataset.get_data_info(index)
+        path = results['seg_map_path']
+        for transform in self.dataset.pipeline.transforms:
+            if 'gt_seg_map' in results:
+                break
+            results = transform(results)
+        if 'gt_seg_map' not in results:
+            raise ValueError('no step of train_dataloader.dataset.pipeline loads a label map')
+        labels, image = results['gt_seg_map'], results.get('img')
+        with Image.open(path) as file:
+            mode = file.mode
+        values, pixels = np.unique(labels, return_counts=True)
+        image_shape = None if image is None else image.shape[:2]
+        return LabelMap(path, mode, values, pixels, labels.shape, image_shape)
+
+
+@dataclass
+class Survey:
+    """What all label maps hold together."""
+
+    pixels: Counter[int] = field(default_factory=Counter)  # of each value
+    images: Counter[int] = field(default_factory=Counter)
+    files: dict[int | str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    total: int = 0
+
+    def add(self, label_map: LabelMap) -> None:
+        """Count a label map, and remember by which files a value or a fault came."""
+        self.total += 1
+        for value, pixels in zip(label_map.values.tolist(), label_map.pixels.tolist(), strict=True):
+            self.pixels[value] += pixels
+            self.images[value] += 1
+            self.files[value].append(label_map.path)
+        size = label_map.shape[:2]
+        if len(label_map.shape) != 2:
+            self.files['colour'].append(label_map.path)
+        if label_map.mode.startswith(('I', 'F')):
+            self.files['wide'].append(label_map.path)
+        if Path(label_map.path).suffix.lower() in LOSSY:
+            self.files['lossy'].append(label_map.path)
+        if label_map.image_shape not in (None, size):
+            self.files['size'].append(label_map.path)
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What the model of a config expects of labels."""
+
+    num_classes: int | None
+    out_channels: int | None
+    ignore_index: int
+    pad_value: int | None  # what the data preprocessor pads label maps with
+
+    @staticmethod
+    def of(model: dict[str, Any]) -> Heads:
+        """Read the last decode head."""
+        head = model.get('decode_head') or {}
+        head = head[-1] if isinstance(head, Sequence) else head
+        classes = head.get('num_classes')
+        return Heads(
+            classes,
+            head.get('out_channels') or classes,
+            head.get('ignore_index', 255),
+            (model.get('data_preprocessor') or {}).get('seg_pad_val'),
+        )
+
+
+def datasets_in(dataset: Any) -> Iterator[Any]:
+    """The data sets that are joined or repeated in one."""
+    if isinstance(dataset, ConcatDataset):
+        for each in dataset.datasets:
+            yield from datasets_in(each)
+    elif hasattr(dataset, 'dataset'):
+        yield from datasets_in(dataset.dataset)
+    else:
+        yield dataset
+
+
+def read_survey(datasets: Sequence[Any], workers: int, console: Console) -> Survey:
+    """Read all label maps, with a bar."""
+    survey = Survey()
+    for dataset in datasets:
+        loader = DataLoader(
+            LabelMaps(dataset), batch_size=None, num_workers=workers, collate_fn=lambda item: item
+        )
+        for label_map in track(loader, 'Label maps', total=len(dataset), console=console):
+            survey.add(label_map)
+    return survey
+
+
+def find_faults_of_files(survey: Survey) -> Iterator[str]:
+    """Say which files are no maps of class indices."""
+    files = survey.files
+    if files['colour']:
+        yield (
+            f'{_named(files["colour"])} are read as colours. Write them as images of one channel '
+            'that hold class indices; palette PNGs are read as indices with imdecode_backend='
+            "'pillow', the default of LoadAnnotations"
+        )
+    if files['wide']:
+        yield (
+            f'{_named(files["wide"])} have more than 8 bits, of which LoadAnnotations keeps the '
+            'low 8: a value of 256 becomes 0. Write them with 8 bits'
+        )
+    if files['lossy']:
+        yield (
+            f'{_named(files["lossy"])} are JPEG, which changes values along every boundary. Write '
+            'label maps as PNG'
+        )
+    if files['size']:
+        yield f'{_named(files["size"])} have another size than their images'
+
+
+def find_faults_of_values(
+    survey: Survey, heads: Heads, classes: Sequence[str], reduce_zero_label: bool
+) -> Iterator[str]:
+    """Say which labels are no classes, or not the ones that the config means."""
+    count, ignore = len(classes), heads.ignore_index
+    present = {value for value in survey.pixels if value != ignore}
+    strange = sorted(value for value in present if not 0 <= value < count)
+    for value in strange[:FIRST]:
+        yield (
+            f'{value} is neither a class (0 to {count - 1}) nor ignore_index={ignore}: '
+            f'{survey.pixels[value]} pixels, in {_named(survey.files[value])}'
+        )
+    if len(strange) > FIRST:
+        yield f'{len(strange) - FIRST} more values are no classes: {_short(strange[FIRST:])}'
+    if strange == [count] and 0 not in present and not reduce_zero_label:
+        yield f'labels run from 1 to {count}: set reduce_zero_label=True in the data set'
+    if strange and ignore not in survey.pixels:
+        yield (
+            f'no pixel has ignore_index={ignore} of the decode head: is it {strange[-1]} here? Set '
+            f"decode_head.ignore_index={strange[-1]}, or map it by the data set's label_map"
+        )
+    highest = max((value for value in present if value < count), default=-1)
+    if reduce_zero_label and highest == count - 2 and ignore in survey.pixels:
+        yield (
+            f'reduce_zero_label=True takes label 0 of the files for void, and class {count - 1} '
+            f'({classes[-1]}) then never occurs: if 0 is the class {classes[0]}, set '
+            'reduce_zero_label=False'
+        )
+    elif present == {0} and ignore in survey.pixels:
+        yield (
+            f'every pixel is class 0 ({classes[0]}) or ignored ({ignore}): a foreground that is '
+            f'stored as {ignore} is never trained on. Write it as 1'
+        )
+    elif present:
+        missing = [name for value, name in enumerate(classes) if value not in present]
+        if missing:
+            yield f'no pixel of {_short(missing)}: what the network says of it is not learnt'
+    if not present:
+        yield f'every pixel is ignored (ignore_index={ignore}): nothing is trained on'
+
+
+def find_faults_of_heads(heads: Heads, classes: Sequence[str]) -> Iterator[str]:
+    """Say where the decode head does not fit the data set."""
+    count = len(classes)
+    if heads.num_classes is not None and heads.num_classes != count:
+        yield (
+            f'decode_head.num_classes={heads.num_classes}, and the data set has {count} classes '
+            f'({_short(classes)})'
+        )
+    if heads.out_channels not in (heads.num_classes, 1) or (heads.out_channels, count) == (1, 1):
+        yield (
+            f'decode_head.out_channels={heads.out_channels} for num_classes={heads.num_classes}: '
+            'leave it out, or set out_channels=1 with num_classes=2 for a binary map'
+        )
+    if heads.out_channels == 1 and heads.num_classes not in (None, 1, 2):
+        yield (
+            f'decode_head.out_channels=1 for num_classes={heads.num_classes}: one channel tells '
+            'apart two classes alone'
+        )
+    if heads.pad_value is not None and heads.pad_value != heads.ignore_index:
+        yield (
+            f'data_preprocessor.seg_pad_val={heads.pad_value} is not decode_head.ignore_index='
+            f'{heads.ignore_index}: padding is trained on as a class'
+        )
+
+
+def make_table(survey: Survey, classes: Sequence[str], ignore_index: int) -> Table:
+    """One row per class, and per value that is none."""
+    total = max(sum(survey.pixels.values()), 1)
+    table = Table('label', 'class', title=f'{survey.total} label maps')
+    for name in ('pixels in %', 'images', 'images in %'):
+        table.add_column(name, justify='right')
+    named = dict(enumerate(classes)) | {ignore_index: 'ignored'}
+    for value in sorted(named.keys() | survey.pixels.keys()):
+        pixels, images = survey.pixels[value], survey.images[value]
+        table.add_row(
+            str(value),
+            named.get(value, '[red]no class[/]'),
+            f'{100 * pixels / total:.3f}',
+            str(images),
+            f'{100 * images / max(survey.total, 1):.1f}',
+        )
+    return table
+
+
+def check(cfg: Config, workers: int, console: Console) -> list[str]:
+    """Print the table of a config's training set, and return what is likely wrong."""
+    if not cfg.get('train_dataloader'):
+        raise ValueError(f'{cfg.filename} has no train_dataloader, and so no labels to check')
+    dataset = cfg.train_dataloader.dataset
+    try:
+        parts = list(datasets_in(DATASETS.build(dataset)))
+    except ValueError as error:
+        if 'need at least one array' not in str(error):  # MMEngine's word for a set without images
+            raise
+        return [
+            'the training set holds no image: look at its folders and suffixes, '
+            + ', '.join(f'{key}={dataset[key]!r}' for key in PLACES if key in dataset)
+        ]
+    classes = parts[0].metainfo['classes']
+    heads = Heads.of(cfg.get('model') or {})
+    faults = list(find_faults_of_heads(heads, classes))
+    survey = read_survey(parts, workers, console)
+    console.print(make_table(survey, classes, heads.ignore_index))
+    faults += find_faults_of_files(survey)
+    if not survey.files['colour']:  # whose values are no labels
+        reduce_zero_label = getattr(parts[0], 'reduce_zero_label', False)
+        faults += find_faults_of_values(survey, heads, classes, reduce_zero_label)
+    return faults
+
+
+def main() -> None:
+    """Check as the command line says."""
+    parser = argparse.ArgumentParser(description='Check the labels that a config trains on')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--workers', type=int, default=2, help='processes that read')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+        help='settings that override the config',
+    )  # fmt: skip
+    args = parser.parse_args()
+    register_all_modules(init_default_scope=True)
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    console = Console()
+    faults = check(cfg, args.workers, console)
+    for fault in faults:
+        console.print(f'[red]*[/] {fault}', highlight=False)
+    console.print('Something is likely wrong.' if faults else 'Nothing strange was found.')
+    sys.exit(bool(faults))
+
+
+def _named(files: Sequence[str]) -> str:
+    """``a.png, b.png, c.png and 7 more``."""
+    more = f' and {len(files) - FIRST} more' if len(files) > FIRST else ''
+    return ', '.join(files[:FIRST]) + more
+
+
+def _short(items: Sequence[Any]) -> str:
+    more = f', ... ({len(items)})' if len(items) > 8 else ''
+    return ', '.join(map(str, items[:8])) + more
+
+
+if __name__ == '__main__':
+    main()
