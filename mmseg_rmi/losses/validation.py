@@ -255,5 +255,6 @@ def _check_label_values(labels: Tensor, channels: int, ignore_index: int | None)
     raise ValueError(
         f'labels hold {value} in image {image} of the batch: {expected}. Check the data set '
         '(reduce_zero_label, label_map, void label), the seg_pad_val with which the data '
-        'preprocessor and the pipeline pad, and the num_classes of the head'
+        'preprocessor and the pipeline pad, and the num_classes of the head; '
+        'tools/check_labels.py CONFIG reads all labels that a config trains on'
     )
