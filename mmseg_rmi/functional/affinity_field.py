@@ -8,6 +8,7 @@ Shapes: ``B`` images, ``C`` classes, ``H x W`` input, ``h x w`` down-sampled, ``
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmseg_rmi.functional.downsampling import downsample
 from mmseg_rmi.functional.objective import one_hot, promote
+from mmseg_rmi.utils.tracing import in_functorch
 
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 LEAST_PROBABILITY = 1e-4
@@ -120,19 +122,15 @@ def affinity_sums(
     Returns:
         The two sums, of the type of the probabilities.
     """
+    recomputed = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
     sums = probability.new_zeros(2)
     for rows, columns in DIRECTIONS:
-        sums = sums + checkpoint(
-            _sums_of_one_direction,
-            probability,
-            labels,
-            (rows * size, columns * size),
-            weights,
-            margin,
-            ignore_index,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
+        offset = (rows * size, columns * size)
+        arguments = probability, labels, offset, weights, margin, ignore_index
+        if in_functorch():  # whose transforms know no checkpoints
+            sums = sums + _sums_of_one_direction(*arguments)
+        else:
+            sums = sums + recomputed(_sums_of_one_direction, *arguments)
     return sums
 
 

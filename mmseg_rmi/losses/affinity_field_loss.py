@@ -22,6 +22,7 @@ from mmseg_rmi.losses.validation import (
     squeeze_labels,
 )
 from mmseg_rmi.utils.checks import check_integer, check_number
+from mmseg_rmi.utils.tracing import full_precision, is_compiling
 
 LABEL_VALUES = 256  # that a label map of 8 bits may hold: one row of weights for each
 
@@ -123,7 +124,7 @@ class AffinityFieldLoss(nn.Module):
         labels = labels.long()  # a narrow type would wrap the numbers it is compared with
         self.label_watch.see(labels, ignore_index)
         pixels, pairs = self._divisors(labels, logits.shape[1], ignore_index)
-        with torch.autocast(logits.device.type, enabled=False):
+        with full_precision(logits.device.type):
             logits = promote(logits)
             affinity = affinity_field_loss(
                 logits,
@@ -136,7 +137,7 @@ class AffinityFieldLoss(nn.Module):
                 counts=pairs,
             )
             loss = _cross_entropy_sum(logits, labels, weight, ignore_index) / pixels
-            loss = loss + self.decay_base ** -training_progress() * affinity
+            loss = loss + self.decay_base ** -_progress(affinity.detach()) * affinity
             # Both terms pass over ignored pixels, but a logit there that is no number must show.
             loss = loss + 0 * logits.sum()
         return propagate_nonfinite(self.loss_weight * loss)
@@ -199,6 +200,22 @@ def training_progress() -> float:
     if hub.get_info('loop_stage') != 'train':
         return 0.0
     return hub.get_info('iter') / hub.get_info('max_iters')
+
+
+def _progress(like: Tensor) -> Tensor | float:
+    """Share of the training, as an operator within a graph: a constant would stop the decay."""
+    return torch.ops.mmseg_rmi.training_progress(like) if is_compiling() else training_progress()
+
+
+if hasattr(torch.library, 'custom_op'):  # from torch 2.4 on; before, it breaks the graph
+
+    @torch.library.custom_op(
+        'mmseg_rmi::training_progress', mutates_args=(), schema='(Tensor like) -> Tensor'
+    )
+    def _progress_operator(like: Tensor) -> Tensor:
+        return like.new_tensor(training_progress())
+
+    _progress_operator.register_fake(lambda like: like.new_empty(()))
 
 
 def _cross_entropy_sum(

@@ -36,7 +36,10 @@ class SingleLabelWatch:
 
     def see(self, labels: Tensor, ignore_index: int) -> None:
         """Look at the labels of a batch, ``B x H x W``, integer."""
-        if not self.batches_left or not torch.is_grad_enabled() or not _may_look(labels):
+        # First of all, or a graph would be made anew for every number of batches left.
+        if not _may_look(labels):
+            return
+        if not self.batches_left or not torch.is_grad_enabled():
             return
         self.batches_left -= 1
         valid = labels != ignore_index

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mmseg_rmi.functional import (
@@ -25,6 +24,7 @@ from mmseg_rmi.losses.validation import (
     squeeze_labels,
     widen_labels,
 )
+from mmseg_rmi.utils.tracing import full_precision
 
 
 class RMILoss(nn.Module):
@@ -125,7 +125,7 @@ class RMILoss(nn.Module):
         self.label_watch.see(labels, ignore_index)
         if self.settings.loss_lambda < 1:
             check_region_fits(labels, self.settings)
-        with torch.autocast(logits.device.type, enabled=False):
+        with full_precision(logits.device.type):
             loss = one_pass_objective(
                 logits,
                 labels,
@@ -166,7 +166,7 @@ class RMILoss(nn.Module):
         self.label_watch.see(labels, ignore_index)
         if self.settings.loss_lambda < 1:
             check_region_fits(labels, self.settings)
-        with torch.autocast(logits.device.type, enabled=False):
+        with full_precision(logits.device.type):
             terms = streamed_objective(
                 logits,
                 labels,

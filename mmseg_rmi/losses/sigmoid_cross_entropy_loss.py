@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mmseg_rmi.functional import (
@@ -25,6 +24,7 @@ from mmseg_rmi.losses.validation import (
     resolve_ignore_index,
     squeeze_labels,
 )
+from mmseg_rmi.utils.tracing import full_precision
 
 
 class SigmoidCrossEntropyLoss(nn.Module):
@@ -101,7 +101,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
                 f'class_weight has {len(self.class_weight)} values for {logits.shape[1]} channels '
                 'of logits'
             )
-        with torch.autocast(logits.device.type, enabled=False):
+        with full_precision(logits.device.type):
             normalizers = global_normalizers(labels, ignore_index)
             if self.class_weight is None:
                 loss = one_pass_objective(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,3 +30,21 @@ def has_values(tensor: Tensor) -> bool:
         (True, False)
     """
     return not (tensor.is_meta or isinstance(tensor, torch._subclasses.FakeTensor))
+
+
+def full_precision(device_type: str) -> AbstractContextManager[Any]:
+    """Switch autocast off, on devices that have it (meta tensors' has none).
+
+    Example:
+        >>> with torch.autocast('cpu', torch.bfloat16), full_precision('cpu'):
+        ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+        torch.float32
+    """
+    if device_type == 'meta':
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
+
+
+def in_functorch() -> bool:
+    """Whether ``torch.func.grad`` or another transform of functions calls the code that asks."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
