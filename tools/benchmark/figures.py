@@ -1,5 +1,6 @@
 """Draw cost against size, with the least possible time as a dashed line."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from tools.benchmark.cases import Case
+from tools.benchmark.methods import RMI, STREAMED
+
 Record = dict[str, Any]
+DASHED = '3 passes over the logits, and their size'
 LABELS = dict(
     batch='images',
     side='pixels per side',
@@ -27,63 +32,95 @@ def draw_sweeps(records: list[Record], file: Path, caption: str) -> None:
     if not fields:
         return
     rows = 2 if any('memory' in r for r in swept) else 1
-    size = (3.4 * len(fields), 3.0 * rows + 0.6)
+    size = (3.2 * max(2, len(fields)), 2.8 * rows + 0.8)
     figure, axes = plt.subplots(rows, len(fields), figsize=size, squeeze=False)
+    colours = {method: f'C{number}' for number, method in enumerate(_methods(swept))}
     for column, field in zip(axes.T, fields, strict=True):
         series = [r for r in swept if r['case']['sweep'] == field]
-        _draw_series(column[0], series, field, 'total', 1e3)
-        _draw_least(column[0], series, field)
+        _draw_series(column[0], series, field, 'total', 1e3, colours)
+        _draw_least(column[0], {r['case'][field]: 1e3 * r.get('least', 0) for r in series})
         if rows == 2:
-            _draw_series(column[1], series, field, 'memory', 1e-6)
+            _draw_series(column[1], series, field, 'memory', 1e-6, colours)
+            _draw_least(column[1], {r['case'][field]: _logit_megabytes(r) for r in series})
         column[-1].set_xlabel(LABELS[field])
     axes[0, 0].set_ylabel('ms, forward + backward')
-    axes[-1, 0].set_ylabel('extra peak MB' if rows == 2 else 'ms, forward + backward')
-    handles = {h.get_label(): h for axis in axes[0] for h in axis.get_lines()}
-    figure.legend(handles.values(), handles, loc='upper center', ncols=len(handles), frameon=False)
+    if rows == 2:
+        axes[1, 0].set_ylabel('extra peak MB')
+    lines = {line.get_label(): line for axis in axes[0] for line in axis.get_lines()}
+    figure.legend(lines.values(), lines, loc='upper center', ncols=4, frameon=False, fontsize=8)
     figure.text(0.99, 0.005, caption, ha='right', fontsize=6)
-    figure.tight_layout(rect=(0, 0.02, 1, 1 - 0.3 / size[1]))
+    figure.tight_layout(rect=(0, 0.03, 1, 1 - 0.5 / size[1]))
     _save(figure, file)
 
 
-def _draw_series(axis: Axes, series: list[Record], field: str, value: str, scale: float) -> None:
-    methods = list(dict.fromkeys(r['method'] for r in series))
-    for number, method in enumerate(methods):
+def _methods(records: list[Record]) -> list[str]:
+    return list(dict.fromkeys(r['method'] for r in records))
+
+
+def _draw_series(
+    axis: Axes,
+    series: list[Record],
+    field: str,
+    value: str,
+    scale: float,
+    colours: dict[str, str],
+) -> None:
+    for method in _methods(series):
         rows = [r for r in series if r['method'] == method and value in r]
         xs, ys = [r['case'][field] for r in rows], [scale * r[value] for r in rows]
-        axis.plot(xs, ys, marker='o', markersize=3, color=f'C{number}', label=method)
+        axis.plot(xs, ys, marker='o', markersize=3, color=colours[method], label=method)
     _style(axis)
-    axis.set_yscale('log')
+    axis.set_xscale('log')
+    values = sorted({r['case'][field] for r in series})
+    axis.set_xticks(values, [str(value) for value in values])
+    axis.minorticks_off()
+    if any(r.get(value) for r in series):  # of tiny shapes, a peak of 0 is found
+        axis.set_yscale('log')
 
 
-def _draw_least(axis: Axes, series: list[Record], field: str) -> None:
-    least = {r['case'][field]: 1e3 * r['least'] for r in series if 'least' in r}
-    if least:
-        axis.plot([*least], [*least.values()], 'k--', linewidth=1, label='3 passes over the logits')
+def _draw_least(axis: Axes, least: dict[int, float]) -> None:
+    if any(least.values()):
+        axis.plot([*least], [*least.values()], 'k--', linewidth=1, label=DASHED)
+
+
+def _logit_megabytes(record: Record) -> float:
+    return Case(**record['case']).logit_bytes / 1e6
 
 
 def draw_cases(records: list[Record], file: Path, caption: str) -> None:
-    """Draw the milliseconds of every method as bars, one panel per case."""
+    """Draw the milliseconds of every method in one panel per case."""
     found = [r for r in records if not r['case']['sweep'] and 'total' in r]
     titles = list(dict.fromkeys(r['title'] for r in found))
     if not titles:
         return
     columns = min(2, len(titles))
-    rows = -(-len(titles) // columns)
+    rows = math.ceil(len(titles) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(6.4 * columns, 2.1 * rows), squeeze=False)
     for axis in axes.flat[len(titles) :]:
         axis.remove()
     for axis, title in zip(axes.flat, titles, strict=False):
-        bars = [r for r in found if r['title'] == title]
-        drawn = axis.barh([r['method'] for r in bars], [1e3 * r['total'] for r in bars], height=0.7)
-        axis.bar_label(drawn, [_describe(r) for r in bars], fontsize=7, padding=2)
-        if 'least' in bars[0]:
-            axis.axvline(1e3 * bars[0]['least'], color='k', linestyle='--', linewidth=1)
+        shown = [r for r in found if r['title'] == title]
+        for height, record in enumerate(shown):
+            colour = 'C1' if record['method'] in (*RMI, STREAMED) else 'C0'
+            milliseconds = 1e3 * record['total']
+            axis.plot(milliseconds, height, 'o', color=colour)
+            axis.annotate(
+                _describe(record),
+                (milliseconds, height),
+                xytext=(7, 0),
+                textcoords='offset points',
+                va='center',
+                fontsize=7,
+            )
+        if 'least' in shown[0]:
+            axis.axvline(1e3 * shown[0]['least'], color='k', linestyle='--', linewidth=1)
+        axis.set_yticks(range(len(shown)), [r['method'] for r in shown])
         axis.set_title(title, fontsize=8)
-        axis.invert_yaxis()
         axis.set_xscale('log')
-        axis.margins(x=0.4)
+        axis.margins(x=0.4, y=0.2)
+        axis.invert_yaxis()
         _style(axis)
-        axis.tick_params(labelsize=7)
+        axis.tick_params(which='both', labelsize=7)
     figure.supxlabel(
         f'ms, forward + backward; dashed: 3 passes over the logits. {caption}', fontsize=7
     )

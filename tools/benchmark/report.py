@@ -115,46 +115,65 @@ def markdown_cases(records: list[Record]) -> str:
 
 
 def markdown_summary(records: list[Record]) -> str:
-    """Write the README's table: four cases, cross entropy beside RMI."""
+    """Write the README's table, RMI beside cross entropy.
+
+    Two cases of given logits, the first head and the first training step.
+    """
     header = ['', 'CE, ms', 'RMI, ms', 'time / CE', 'CE, MB', 'RMI, MB', 'memory / CE']
     lines = [_markdown_row(header), _markdown_row(['---', *6 * ['---:']])]
-    for title in _summary_titles(records):
-        found = {r['method']: r for r in records if r['title'] == title and not _swept(r)}
-        ce, rmi = found['CE'], found.get(STREAMED) or found[next(iter(RMI))]
+    wanted = {'loss': 2, 'head': 1, 'step': 1}
+    for title in dict.fromkeys(r['title'] for r in records if not _swept(r)):
+        found = {r['method']: r for r in records if r['title'] == title and 'total' in r}
+        ce, rmi = found.get('CE'), found.get(STREAMED) or found.get(next(iter(RMI)))
+        if ce is None or rmi is None or not wanted[ce['case']['stage']]:
+            continue
+        wanted[ce['case']['stage']] -= 1
         times = [_ms(ce['total']), _ms(rmi['total']), f'**{rmi["time_to_ce"]:.2f}**']
         memories = [_mb(ce['memory']), _mb(rmi['memory']), f'**{_ratio(rmi, "memory_to_ce")}**']
         lines.append(_markdown_row([title, *times, *memories]))
     return '\n'.join(lines)
 
 
-def _summary_titles(records: list[Record]) -> list[str]:
-    """Two cases of given logits, the first head and the first training step."""
-    wanted = {'loss': 2, 'head': 1, 'step': 1}
-    titles = []
-    for title in dict.fromkeys(r['title'] for r in records if not _swept(r)):
-        of_title = [r for r in records if r['title'] == title]
-        stage = of_title[0]['case']['stage']
-        complete = sum('total' in r for r in of_title) > 1
-        if complete and wanted[stage]:
-            wanted[stage] -= 1
-            titles.append(title)
-    return titles
-
-
 def markdown_sweeps(records: list[Record]) -> str:
     """Write one row per series: nanoseconds per logit and time by cross entropy, RMI alone."""
+    method = next(iter(RMI))
+    swept = [r for r in records if _swept(r) and r['method'] == method and 'time_to_ce' in r]
+    if not swept:
+        return ''
     lines = [
         _markdown_row(['what varies', 'ns per logit', 'time / CE']),
         _markdown_row(['---', '---', '---']),
     ]
-    method = next(iter(RMI))
-    swept = [r for r in records if _swept(r) and r['method'] == method and 'time_to_ce' in r]
     for field in dict.fromkeys(r['case']['sweep'] for r in swept):
         series = [r for r in swept if r['case']['sweep'] == field]
         values = ' / '.join(str(r['case'][field]) for r in series)
         costs = ' / '.join(f'{r["ns_per_logit"]:.2g}' for r in series)
         ratios = ' / '.join(f'{r["time_to_ce"]:.2f}' for r in series)
         lines.append(_markdown_row([f'{field.replace("_", " ")}: {values}', costs, ratios]))
+    return '\n'.join(lines)
+
+
+def markdown_training(results: list[Record]) -> str:
+    """Write how a real training went with each loss."""
+    lines = [
+        _markdown_row(['trained with', 'iterations', 'ms each', 'peak MB', 'mIoU']),
+        _markdown_row(['---', *4 * ['---:']]),
+    ]
+    for r in results:
+        cells = [r['loss'], str(r['iterations']), _ms(r['seconds']), _mb(r['memory'])]
+        lines.append(_markdown_row([*cells, f'{r["mIoU"]:.2f}']))
+    return '\n'.join(lines)
+
+
+def markdown_parts(parts: dict[str, Record], checks: list[Record]) -> str:
+    """Write which parts of a check passed, and each check of correctness that did not."""
+    lines = [_markdown_row(['part', 'status', 'seconds']), _markdown_row(['---', '---', '---:'])]
+    for name, part in parts.items():
+        lines.append(_markdown_row([name, part['status'], str(part.get('seconds', '-'))]))
+    for check in checks:
+        if not check.get('passed'):
+            reason = check.get('skipped') or check['note']
+            lines.append(f'\n* {check["check"]}, {check["method"]}: {reason}')
     return '\n'.join(lines)
 
 
