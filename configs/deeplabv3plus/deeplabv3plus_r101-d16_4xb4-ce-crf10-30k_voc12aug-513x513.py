@@ -1,2 +1,0 @@
-_base_ = './deeplabv3plus_r101-d16_4xb4-ce-30k_voc12aug-513x513.py'
-test_cfg = dict(type='DenseCRFTestLoop', iterations=10)
