@@ -1,0 +1,49 @@
+"""Networks of a study as `model-index` wants them."""
+
+import pytest
+
+from helpers.tool_runs import load_tool
+
+tool = load_tool('analysis/make_metafile.py')
+CONFIG = 'configs/study/unet-s5-w16_1xb6-rmi-500_drive-128x128.py'
+
+
+def entry(seed: int, score: float, **more: object) -> dict:
+    return {
+        'stage': 'report',
+        'config': CONFIG,
+        'method': 'rmi-ridge1e-3',
+        'run_of': None,
+        'repeat': 0,
+        'seed': seed,
+        'iterations': 500,
+        'metrics': {'mIoU': score, 'boundary/mIoU': score / 2},
+        'machine': 'two cores',
+        'peak_memory_mb': 1024 + seed,
+        **more,
+    }
+
+
+def test_seeds_are_averaged_and_what_is_no_network_of_its_own_left_out() -> None:
+    results = [
+        entry(0, 70.0),
+        entry(1, 80.0),
+        entry(100, 1.0, stage='tuning'),
+        entry(0, 2.0, repeat=1),
+        entry(0, 3.0, method='rmi-crf1', run_of='rmi'),
+    ]
+    (model,) = tool.make_metafile(results, 'results.jsonl')['Models']
+    assert model['Name'] == 'unet-s5-w16_1xb6-rmi-ridge1e-3-500_drive-128x128'
+    metrics = {'mIoU': 75.0, 'Boundary mIoU': 37.5, 'Seeds': 2}
+    assert model['Results'] == {
+        'Task': 'Semantic Segmentation',
+        'Dataset': 'DRIVE',
+        'Metrics': metrics,
+    }
+    assert model['Metadata']['Batch Size'] == 6
+    assert model['Metadata']['Memory (GB)'] == 1.0
+
+
+def test_config_of_another_name_is_refused() -> None:
+    with pytest.raises(ValueError, match='is not named NETWORK_1xbBATCH-LOSS'):
+        tool.make_metafile([entry(0, 1.0, config='configs/study/mine.py')], 'results.jsonl')
