@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from mmseg_rmi import compat
+from mmseg_rmi.utils.command_line import add_debug_argument
 
 # Where a launcher that is not torchrun keeps what torch.distributed reads from the environment.
 RANK_VARIABLES = {
@@ -45,6 +46,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='what started the processes of a distributed run',
     )
+    add_debug_argument(parser)
     # Older launchers pass it; torchrun sets the environment variable instead.
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
+from mmseg_rmi.utils.command_line import run_tool
+
 
 class Setting(NamedTuple):
     """What distinguishes a row of the table; the names are those of RMILoss."""
@@ -76,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

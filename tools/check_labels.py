@@ -27,6 +27,8 @@ from rich.progress import track
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
+from mmseg_rmi.utils.command_line import run_tool
+
 FIRST = 3  # files that are named for each fault
 LOSSY = ('.jpg', '.jpeg')
 PLACES = ('type', 'data_root', 'data_prefix', 'ann_file', 'img_suffix', 'seg_map_suffix')
@@ -309,4 +311,4 @@ def _short(items: Sequence[Any]) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

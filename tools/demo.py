@@ -19,6 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from mmseg_rmi.utils.command_line import run_tool
+
 # The frameworks say what they lack as they are imported, none of which is used here.
 with warnings.catch_warnings(), contextlib.redirect_stdout(None):
     warnings.simplefilter('ignore')
@@ -268,9 +270,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit('stopped: the same command goes on from the last checkpoint')
-    except (RuntimeError, ValueError) as error:
-        sys.exit(f'demo: {error}')
+    run_tool(main, interrupted='Stopped: the same command goes on from the last checkpoint.')

@@ -18,14 +18,17 @@ from types import SimpleNamespace
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import init_default_scope
+from mmengine.registry import Registry, init_default_scope
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import MODELS
 from rich.console import Console
 from torch import nn
 
 from mmseg_rmi.decode_heads import streamed_heads
+from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
 from mmseg_rmi.test_time.probabilities import find_activation
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
 PIXEL_LOSS = 'SigmoidCrossEntropyLoss'
 DEFAULT_LOSS = ConfigDict(type='CrossEntropyLoss')  # of a decode head that names none
@@ -44,14 +47,53 @@ ROLES = {
 }
 BOUNDARY_HEADS = ('STDCHead',)
 TWINS = {
-    twin.__mro__[2].__name__: name
+    twin.__mro__[2]: name
     for name, twin in vars(streamed_heads).items()
     if name.startswith('RMI') and issubclass(twin, streamed_heads.RegionLossMixin)
+}
+# What belongs to a run and not to a recipe, and its value where nothing is set. A config that
+# a run left in its folder has them.
+RUN_STATE = {
+    'work_dir': None,
+    'resume': False,
+    'load_from': None,
+    'experiment_name': None,
+    'launcher': 'none',
 }
 
 
 class NotApplicable(ValueError):
     """RMI cannot train this config."""
+
+
+def find_class(kind: Any, registry: Registry = MODELS) -> type | None:
+    """Find the class of a ``type=``: a class, or a name with or without its scope."""
+    if isinstance(kind, type):
+        return kind
+    return registry.get(kind) if isinstance(kind, str) else None
+
+
+def show_kind(kind: Any) -> str:
+    """Show the class of a ``type=`` by its name alone."""
+    return kind.__name__ if isinstance(kind, type) else str(kind).rpartition('.')[2]
+
+
+def bases_of(kind: Any) -> list[str]:
+    """Names of the class of a ``type=`` and of those that it inherits from."""
+    found = find_class(kind)
+    return [show_kind(kind)] if found is None else [base.__name__ for base in found.__mro__]
+
+
+def trains_regions(loss: ConfigDict) -> bool:
+    """Whether a loss is RMI, whatever it is called."""
+    return 'RMILoss' in bases_of(loss.type)
+
+
+def with_type(settings: Any, where: str) -> ConfigDict:
+    """Return settings that have a type, or refuse them."""
+    if isinstance(settings, dict) and settings.get('type') is not None:
+        return ConfigDict(settings)
+    raise NotApplicable(f'{where} must be a dict with a type, got {str(settings)[:80]}')
 
 
 @dataclass(frozen=True)
@@ -69,10 +111,12 @@ class Swap:
     Args:
         auxiliary: whether auxiliary heads are changed as well.
         beside: whether heads keep their losses, with the region term alone beside them.
+        scope: prefix of names for a config whose ``default_scope`` is not MMSegmentation's.
     """
 
     auxiliary: bool = False
     beside: bool = False
+    scope: str = ''
     decisions: list[tuple[str, str, str]] = field(default_factory=list)
     losses_hide_activation: bool = False
 
@@ -81,8 +125,10 @@ class Swap:
 
     def model(self, model: ConfigDict) -> dict[str, Any]:
         """Find the changes to the heads of a model."""
-        if 'decode_head' not in model:
-            raise NotApplicable(f'the model {model.get("type")} has no decode_head')
+        if not isinstance(model, dict) or model.get('decode_head') is None:
+            raise NotApplicable(
+                f'the model {getattr(model, "type", model)} has no decode_head, where RMI could go'
+            )
         changes = {'decode_head': self.heads(model.decode_head, 'decode_head')}
         if model.get('auxiliary_head'):
             changes['auxiliary_head'] = self.heads(model.auxiliary_head, 'auxiliary_head')
@@ -101,10 +147,12 @@ class Swap:
 
     def head(self, head: ConfigDict, where: str, main: bool) -> dict[str, Any]:
         """Find the changes to one head."""
-        kind = head.type.split('.')[-1]
-        if kind in REFUSED:
-            raise NotApplicable(f'{where}, {kind}: {REFUSED[kind]}')
-        if kind in BOUNDARY_HEADS:
+        head = with_type(head, where)
+        kind, kinds = show_kind(head.type), bases_of(head.type)
+        for base in kinds:
+            if base in REFUSED:
+                raise NotApplicable(f'{where}, {kind}: {REFUSED[base]}')
+        if any(base in BOUNDARY_HEADS for base in kinds):
             self.note(where, 'kept', f'{kind} learns boundaries and not classes')
             return {}
         if not main and not self.auxiliary:
@@ -114,24 +162,26 @@ class Swap:
             self.losses_hide_activation = True
             inner = self.head(head.kernel_generate_head, f'{where}.kernel_generate_head', main)
             return {'kernel_generate_head': inner}
-        self.check_class(kind, where)
+        self.check_class(head, where)
+        by_number = next((base for base in kinds if base in ROLES), None)
         changes: dict[str, Any] = {}
         if self.beside:
-            changes['loss_decode'] = self.losses_beside(head, kind, where)
-        elif kind in ROLES:
+            changes['loss_decode'] = self.losses_beside(head, by_number, where)
+        elif by_number:
             self.losses_hide_activation = True
-            changes['loss_decode'] = self.losses_by_role(head, kind, where)
+            changes['loss_decode'] = self.losses_by_role(head, by_number, where)
         else:
-            changes.update(self.twin(kind, where))
+            changes.update(self.twin(head, where))
             changes['loss_decode'] = self.loss(head, where)
         if head.get('sampler') is not None:
             changes['sampler'] = None
-            self.note(where, 'sampler=None', f'{head.sampler.type} needs a loss for each pixel')
+            sampler = show_kind(with_type(head.sampler, f'{where}.sampler').type)
+            self.note(where, 'sampler=None', f'{sampler} needs a loss for each pixel')
         return changes
 
-    def check_class(self, kind: str, where: str) -> None:
+    def check_class(self, head: ConfigDict, where: str) -> None:
         """Refuse heads whose losses are not those of a decode head; speak of unknown ones."""
-        found = MODELS.get(kind)
+        kind, found = show_kind(head.type), find_class(head.type)
         if found is None:
             self.note(where, 'not checked', f'{kind} is not registered here')
         elif not issubclass(found, BaseDecodeHead):
@@ -141,11 +191,13 @@ class Swap:
         ):
             self.note(where, 'look at it', f'{kind} calls its losses in a loss_by_feat of its own')
 
-    def twin(self, kind: str, where: str) -> dict[str, Any]:
-        if kind in TWINS:
-            self.note(where, TWINS[kind], 'the same head, streams the loss and so saves memory')
-            return {'type': TWINS[kind]}
-        if kind in TWINS.values():
+    def twin(self, head: ConfigDict, where: str) -> dict[str, Any]:
+        kind, found = show_kind(head.type), find_class(head.type)
+        if found in TWINS:
+            why = 'the same head, streams the loss and so saves memory'
+            self.note(where, TWINS[found], why)
+            return {'type': self.scope + TWINS[found]}
+        if found is not None and issubclass(found, streamed_heads.RegionLossMixin):
             return {}
         self.note(where, f'{kind} as it is', 'it has no twin that streams the loss')
         return {}
@@ -156,18 +208,18 @@ class Swap:
         why = 'RMI holds a pixel-wise and a region term itself'
         self.note(where, f'{names} -> RMILoss', why)
         self.note_class_weights(losses, where)
-        new = {'type': 'RMILoss', **self.weight(losses[0], where)}
+        new = {'type': f'{self.scope}RMILoss', **self.weight(losses[0], where)}
         return {'_delete_': True, **new} if 'loss_decode' in head else new
 
-    def losses_beside(self, head: ConfigDict, kind: str, where: str) -> list[Any]:
+    def losses_beside(self, head: ConfigDict, by_number: str | None, where: str) -> list[Any]:
         """Keep the losses that a head has, and put the region term of RMI beside them."""
-        if kind in ROLES:
+        if by_number:
             raise NotApplicable(
-                f'{where}: {kind} looks its losses up by number, one more has no place; leave out '
-                '--beside'
+                f'{where}: {by_number} looks its losses up by number, one more has no place; leave '
+                'out --beside'
             )
         losses, names = self.present_losses(head, where)
-        weight = REGION_WEIGHT * losses[0].get('loss_weight', 1.0)
+        weight = REGION_WEIGHT * self.weight_of(losses[0], where)
         self.note(where, f'{names} + RMILoss', 'of which the region term alone is taken')
         here = f'_base_.model.{where}.loss_decode'
         if 'loss_decode' not in head:
@@ -176,32 +228,38 @@ class Swap:
             kept = [Inherited(f'{here}[{number}]') for number in range(len(losses))]
         else:
             kept = [Inherited(here)]
-        return [*kept, {'type': 'RMILoss', 'loss_lambda': 0.0, 'loss_weight': weight}]
+        rmi = f'{self.scope}RMILoss'
+        return [*kept, {'type': rmi, 'loss_lambda': 0.0, 'loss_weight': weight}]
 
     def present_losses(self, head: ConfigDict, where: str) -> tuple[list[ConfigDict], str]:
         """The losses that a head is trained with, and their names."""
         old = head.get('loss_decode', DEFAULT_LOSS)
-        losses = list(old) if isinstance(old, (list, tuple)) else [old]
-        names = ' + '.join(each.type for each in losses)
-        if any(each.type == 'RMILoss' for each in losses):
+        listed = list(old) if isinstance(old, (list, tuple)) else [old]
+        if not listed:
+            raise NotApplicable(f'{where}.loss_decode is an empty list')
+        losses = [with_type(each, f'{where}.loss_decode') for each in listed]
+        names = ' + '.join(show_kind(each.type) for each in losses)
+        if any(trains_regions(each) for each in losses):
             raise NotApplicable(f'{where} is trained with {names} already')
         return losses, names
 
     def losses_by_role(self, head: ConfigDict, kind: str, where: str) -> list[Any]:
         """Replace the losses of a head that looks them up by number."""
         roles = ROLES[kind]
-        if not isinstance(head.loss_decode, (list, tuple)) or len(head.loss_decode) != len(roles):
+        present, _ = self.present_losses(head, where)
+        if len(present) != len(roles):
             raise NotApplicable(f'{where}: {kind} needs a list of {len(roles)} losses')
-        losses = []
-        for number, (role, loss) in enumerate(zip(roles, head.loss_decode, strict=True)):
+        losses: list[Any] = []
+        for number, (role, loss) in enumerate(zip(roles, present, strict=True)):
             here = f'{where}.loss_decode[{number}]'
+            name = show_kind(loss.type)
             if role == 'main' or (role == 'auxiliary' and self.auxiliary):
-                self.note(here, f'{loss.type} -> RMILoss', f'it is the {role} branch')
-                losses.append({'type': 'RMILoss', **self.weight(loss, here)})
+                self.note(here, f'{name} -> RMILoss', f'it is the {role} branch')
+                losses.append({'type': f'{self.scope}RMILoss', **self.weight(loss, here)})
             elif role == 'pixels':
                 why = 'on the main logits again, at boundaries alone, where no regions are whole'
-                self.note(here, f'{loss.type} -> {PIXEL_LOSS}', why)
-                losses.append({'type': PIXEL_LOSS, **self.weight(loss, here)})
+                self.note(here, f'{name} -> {PIXEL_LOSS}', why)
+                losses.append({'type': self.scope + PIXEL_LOSS, **self.weight(loss, here)})
             else:
                 hint = '; --auxiliary gives it RMI as well' if role == 'auxiliary' else ''
                 self.note(here, 'kept', f'it is the {role} branch{hint}')
@@ -211,24 +269,36 @@ class Swap:
         return losses
 
     def weight(self, loss: ConfigDict, where: str) -> dict[str, float]:
-        weight = loss.get('loss_weight', 1.0)
+        weight = self.weight_of(loss, where)
         if weight == 1:
             return {}
-        self.note(where, f'loss_weight={weight}', f'as of {loss.type}')
+        self.note(where, f'loss_weight={weight}', f'as of {show_kind(loss.type)}')
         return {'loss_weight': weight}
 
+    @staticmethod
+    def weight_of(loss: ConfigDict, where: str) -> float:
+        weight = loss.get('loss_weight', 1.0)
+        if isinstance(weight, (int, float)):
+            return weight
+        raise NotApplicable(f'{where}: loss_weight of {show_kind(loss.type)} is {weight!r}')
+
     def note_class_weights(self, losses: list[ConfigDict], where: str) -> None:
-        if any(each.get('class_weight') for each in losses):
+        if any(each.get('class_weight') is not None for each in losses):
             self.note(where, 'class_weight dropped', 'RMI weighs all classes alike')
 
     def fusion(self, settings: ConfigDict) -> dict[str, Any]:
         """Find the test-time fusion that takes the place of an average over softmax."""
-        if settings.get('tta_model', {}).get('type') != 'SegTTAModel':
+        fusion = settings.get('tta_model') or {}
+        if find_class(fusion.get('type')) is not SegTTAModel:
             return {}
-        new = {'type': 'ProbabilityTTAModel'}
+        new = {'type': f'{self.scope}ProbabilityTTAModel'}
         if self.losses_hide_activation:  # it would ask the losses of the head
             new['activation'] = 'sigmoid'
-        self.note('tta_model', new['type'], 'averages sigmoids, which RMI trains, and no softmax')
+        self.note(
+            'tta_model',
+            'ProbabilityTTAModel',
+            'averages sigmoids, which RMI trains, and no softmax',
+        )
         return new
 
     def activation(self, settings: ConfigDict) -> dict[str, dict[str, str]]:
@@ -237,14 +307,16 @@ class Swap:
         places = [
             name
             for name, kind in asking.items()
-            if (found := settings.get(name)) and found.type == kind and not found.get('activation')
+            if (found := settings.get(name))
+            and show_kind(found.get('type')) == kind
+            and not found.get('activation')
         ]
         if not places:
             return {}
         head = settings.model.decode_head
         head = head[-1] if isinstance(head, (list, tuple)) else head
         losses, names = self.present_losses(head, 'decode_head')
-        if any(MODELS.get(loss.type) is None for loss in losses):
+        if any(find_class(loss.type) is None for loss in losses):
             why = f'{names} is not registered here; after softmax it is activation=softmax'
             self.note(', '.join(places), 'look at it', why)
             return {}
@@ -257,6 +329,16 @@ class Swap:
         for name in places:
             self.note(name, f'activation={said!r}', f'as of {names}; RMILoss alone is of sigmoid')
         return {name: {'activation': said} for name in places}
+
+    def run_state(self, settings: ConfigDict) -> dict[str, Any]:
+        """Find what the config has of a run, and give the child none of it."""
+        changes = {}
+        for name, unset in RUN_STATE.items():
+            found = settings.get(name)
+            if found is not None and found != unset:
+                self.note(name, f'{found!r} -> {unset!r}', 'it belongs to the run of the base')
+                changes[name] = unset
+        return changes
 
 
 def _without_delete(changes: dict[str, Any]) -> dict[str, Any]:
@@ -304,15 +386,22 @@ def _render_part(part: str | tuple[str, Any], indent: int) -> str:
 
 def read(config: str) -> ConfigDict:
     """Read a config, a file or ``mmseg::...``, without the modules that it wants imported."""
-    if '::' not in config and 'read_base()' in Path(config).read_text():
+    if '::' not in config and config.endswith('.py') and is_pure_python(config):
         raise NotApplicable(
-            f'{config} is a pure-Python config: its child must be written in Python'
+            'it is a pure-Python config, whose child is Python as well. Add to it, or to one that '
+            'reads it: from mmseg_rmi.losses import RMILoss; '
+            "model['decode_head']['loss_decode'] = dict(type=RMILoss)"
         )
     with tempfile.TemporaryDirectory() as folder:
         child = Path(folder) / 'child.py'
         base = config if '::' in config else str(Path(config).resolve())
         child.write_text(f'_base_ = {base!r}\n')
         return Config.fromfile(child, import_custom_modules=False)._cfg_dict
+
+
+def is_pure_python(config: str) -> bool:
+    """Whether MMEngine reads a file as a module (a "lazy" config), which no other can inherit."""
+    return 'read_base()' in Path(config).read_text() or Config._is_lazy_import(config)
 
 
 def name_child(config: str, beside: bool = False) -> Path:
@@ -322,6 +411,7 @@ def name_child(config: str, beside: bool = False) -> Path:
     in ``_rmi``. The region term beside other losses is ``ce-rmi``.
     """
     path = Path(config.split('/')[-1]) if '::' in config else Path(config)
+    path = path.with_suffix('.py')  # of a JSON or YAML config, too
 
     def add_loss(found: re.Match) -> str:
         kept = (found[2] or 'ce-') if beside else ''
@@ -339,10 +429,12 @@ def write_child(config: str, settings: ConfigDict, changes: dict[str, Any], out:
     if '::' not in config:
         base = Path(os.path.relpath(config, out.resolve().parent)).as_posix()
     lines = [f'_base_ = {base!r}']
-    imports = settings.get('custom_imports', {}).get('imports', [])
+    imports = (settings.get('custom_imports') or {}).get('imports') or []
     imports = [imports] if isinstance(imports, str) else list(imports)
     if 'mmseg_rmi' not in imports:
         imported = {'imports': [*imports, 'mmseg_rmi'], 'allow_failed_imports': False}
+        if settings.get('custom_imports', {}) is None:
+            imported = {'_delete_': True, **imported}
         lines.append(f'custom_imports = {render(imported, column=17)}')
     for name, value in changes.items():
         lines.append(f'{name} = {render(value, column=len(name) + 3)}')
@@ -374,12 +466,13 @@ def swap_loss(
     if out.exists():
         raise FileExistsError(f'{out} exists: name another file with -o')
     settings = read(config)
-    swap = Swap(auxiliary, beside)
-    if 'model' not in settings:
+    ours = settings.get('default_scope') in (None, 'mmseg')
+    swap = Swap(auxiliary, beside, scope='' if ours else 'mmseg.')
+    if settings.get('model') is None:
         raise NotApplicable(f'{config} has no model')
-    changes = {'model': swap.model(settings.model)}
+    changes = {**swap.run_state(settings), 'model': swap.model(settings.model)}
     changes |= swap.activation(settings) if beside else {'tta_model': swap.fusion(settings)}
-    changes = {name: value for name, value in changes.items() if value}
+    changes = {name: value for name, value in changes.items() if value or name in RUN_STATE}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(write_child(config, settings, changes, out))
     try:
@@ -393,7 +486,7 @@ def swap_loss(
 def check_losses(model: ConfigDict) -> None:
     """Build the losses of this project that a child has: the merge may have left an argument."""
     for loss in losses_of(model):
-        if loss.type in ('RMILoss', PIXEL_LOSS):
+        if find_class(loss.type) in (RMILoss, SigmoidCrossEntropyLoss):
             MODELS.build(loss)
 
 
@@ -407,6 +500,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--beside', action='store_true', help='keep the losses, with the region term beside them'
     )
+    add_debug_argument(parser)
     return parser.parse_args()
 
 
@@ -417,8 +511,8 @@ def main() -> None:
     init_default_scope('mmseg')
     try:
         decisions = swap_loss(args.config, out, args.auxiliary, args.beside)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f'{args.config} is left as it is: {error}') from error
+    except NotApplicable as error:
+        raise NotApplicable(f'{args.config} is left as it is: {error}') from error
     for where, what, why in decisions:
         console.print(f'[bold]{where}[/]: {what} ({why})', highlight=False, soft_wrap=True)
     console.print(f'Wrote {out}:\n')
@@ -426,4 +520,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

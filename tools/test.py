@@ -9,6 +9,7 @@ from mmengine.hooks import LoggerHook
 from mmseg.registry import METRICS
 
 from mmseg_rmi import launch
+from mmseg_rmi.utils.command_line import run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -95,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmseg_rmi import launch
+from mmseg_rmi.utils.command_line import run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

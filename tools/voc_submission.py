@@ -20,6 +20,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from mmseg_rmi import launch
+from mmseg_rmi.utils.command_line import run_tool
 
 COMPETITIONS = {
     'comp5': 'trained on nothing but the images and labels of VOC 2012',
@@ -97,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -407,11 +407,85 @@ def test_a_head_that_calls_its_losses_itself_is_named(tmp_path):
         ("type='A'", 'the model A has no decode_head'),
         (f"decode_head=dict({HEAD}, loss_decode=dict(type='RMILoss'))", 'with RMILoss already'),
         ("decode_head=dict(type='ResNet')", 'ResNet is not a BaseDecodeHead'),
+        ("decode_head=dict(type='mmseg.PointHead')", 'form no regions'),
+        ('decode_head=None', 'has no decode_head'),
+        ('decode_head=dict(num_classes=2)', 'decode_head must be a dict with a type'),
+        ('decode_head=[3]', r'decode_head\[0\] must be a dict with a type, got 3'),
+        (f'decode_head=dict({HEAD}, loss_decode=[])', 'loss_decode is an empty list'),
+        (f"decode_head=dict({HEAD}, loss_decode='ce')", 'must be a dict with a type, got ce'),
     ],
 )
 def test_configs_that_cannot_be_swapped_are_refused(tmp_path, model, message):
     with pytest.raises(swap_loss.NotApplicable, match=message):
         swap(user_config(tmp_path, model), tmp_path)
+
+
+def test_the_child_of_a_finished_runs_config_inherits_no_state_of_the_run(tmp_path):
+    state = """
+work_dir = 'work_dirs/ce'
+resume = True
+load_from = 'work_dirs/ce/iter_10.pth'
+experiment_name = 'ce'
+launcher = 'pytorch'
+train_cfg = dict(max_iters=10)
+"""
+    cfg, decisions = swap(user_config(tmp_path, f'decode_head=dict({HEAD})', state), tmp_path)
+    own = {name: cfg.get(name) for name in ('work_dir', 'resume', 'load_from', 'experiment_name')}
+    assert own == dict(work_dir=None, resume=False, load_from=None, experiment_name=None)
+    assert (cfg.launcher, cfg.train_cfg) == ('none', dict(max_iters=10))
+    told = {where for where, _, why in decisions if why == 'it belongs to the run of the base'}
+    assert told == {'work_dir', 'resume', 'load_from', 'experiment_name', 'launcher'}
+
+
+@pytest.mark.parametrize('kind', ['mmseg.RMILoss', 'mmseg_rmi.losses.RMILoss', 'RMILoss'])
+def test_a_config_that_trains_rmi_is_left_with_its_settings_however_it_is_named(tmp_path, kind):
+    loss = f"loss_decode=dict(type='{kind}', region_size=5)"
+    with pytest.raises(swap_loss.NotApplicable, match='is trained with RMILoss already'):
+        swap(user_config(tmp_path, f'decode_head=dict({HEAD}, {loss})'), tmp_path)
+
+
+@pytest.mark.parametrize('kind', ['PSPHead', 'mmseg.PSPHead'])
+def test_scopes_of_names_are_resolved(tmp_path, kind):
+    model = f"decode_head=dict(type='{kind}', in_channels=3, channels=3, num_classes=2)"
+    scope = "default_scope = 'mmdet'\n" if '.' in kind else ''
+    tta = "tta_model = dict(type='mmseg.SegTTAModel')"
+    cfg, _ = swap(user_config(tmp_path, model, scope + tta), tmp_path)
+    prefix = 'mmseg.' if scope else ''
+    assert cfg.model.decode_head.type == f'{prefix}RMIPSPHead'
+    assert cfg.model.decode_head.loss_decode.type == f'{prefix}RMILoss'
+    assert cfg.tta_model.type == f'{prefix}ProbabilityTTAModel'
+
+
+@pytest.mark.parametrize('beside', [False, True])
+@pytest.mark.parametrize('name', ['tta_model', 'custom_imports', 'test_cfg', 'work_dir'])
+def test_a_setting_that_is_none_is_no_setting(tmp_path, name, beside):
+    head = f'decode_head=dict({HEAD}, sampler=None), auxiliary_head=None'
+    cfg, _ = swap(user_config(tmp_path, head, f'{name} = None'), tmp_path, beside=beside)
+    assert len(regional_losses(MODELS.build(cfg.model.decode_head))) == 1
+
+
+def test_a_pure_python_config_is_refused_with_a_mend_that_works(tmp_path):
+    mine = tmp_path / 'lazy.py'
+    mine.write_text(f"""
+from mmseg.models import EncoderDecoder
+model = dict(type=EncoderDecoder, decode_head=dict({HEAD}))
+""")
+    with pytest.raises(swap_loss.NotApplicable, match='pure-Python config') as refusal:
+        swap(mine, tmp_path)
+    mend = str(refusal.value).partition('reads it: ')[2]
+    (tmp_path / 'mended.py').write_text(mine.read_text() + mend.replace('; ', '\n'))
+    head = Config.fromfile(tmp_path / 'mended.py').model.decode_head
+    assert len(regional_losses(MODELS.build(head))) == 1
+
+
+@pytest.mark.parametrize('ending', ['json', 'yaml'])
+def test_a_config_that_is_no_python_has_a_child_in_python(tmp_path, ending):
+    cfg = Config(dict(model=dict(decode_head=dict(type='FCNHead', num_classes=2))))
+    cfg.dump(tmp_path / f'mine.{ending}')
+    child = swap_loss.name_child(str(tmp_path / f'mine.{ending}'))
+    assert child.name == 'mine_rmi.py'
+    swap_loss.swap_loss(str(tmp_path / f'mine.{ending}'), child)
+    assert Config.fromfile(child).model.decode_head.loss_decode.type == 'RMILoss'
 
 
 def test_an_existing_file_is_left_alone(tmp_path):

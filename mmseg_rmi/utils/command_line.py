@@ -1,0 +1,67 @@
+"""How a tool of the command line ends: errors in one line, unless somebody wants the traceback."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from argparse import ArgumentParser
+from collections.abc import Callable
+
+USAGE_ERROR = 2  # as argparse exits
+INTERRUPTED = 130  # as shells report SIGINT
+
+
+def add_debug_argument(parser: ArgumentParser) -> None:
+    """Declare ``--debug``, for the help alone: :func:`run_tool` takes it from the command line."""
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+
+
+def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> None:
+    """Run the main function of a tool and exit.
+
+    An error ends it with one line on stderr and exit code 2. With ``--debug``, which is taken from
+    the command line before ``main`` reads it, the traceback is shown instead. In any case the log
+    file of a run that had begun gets the traceback.
+
+    Args:
+        main: what it returns becomes the exit code; None is success.
+        interrupted: what to say on Ctrl-C.
+    """
+    debug = '--debug' in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != '--debug']
+    try:
+        sys.exit(main())  # type: ignore[arg-type]
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if debug:
+            raise
+        _write_to_log_file(traceback.format_exc())
+        print(f'{_one_line(error)} (--debug shows the traceback)', file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+
+
+def _one_line(error: Exception) -> str:
+    """Name and message of an error; a ValueError speaks for itself, as do those on files."""
+    # str() of a KeyError would quote its message.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    said = ' '.join(str(message).split())
+    if said and isinstance(error, (ValueError, OSError)):
+        return f'Error: {said}'
+    return f'{type(error).__name__}: {said}' if said else type(error).__name__
+
+
+def _write_to_log_file(text: str) -> None:
+    """Write to the file of MMEngine's logger, if a run has opened one, and not to the terminal."""
+    if sys.modules.get('mmengine') is None:
+        return
+    import logging
+
+    from mmengine.logging import MMLogger
+
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                record = logger.makeRecord(logger.name, logging.ERROR, '', 0, text, (), None)
+                handler.handle(record)

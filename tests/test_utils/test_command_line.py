@@ -1,0 +1,84 @@
+"""An error of a tool is one line and exit code 2; --debug shows where it comes from."""
+
+import logging
+import sys
+
+import pytest
+from mmengine.logging import MMLogger
+
+from helpers.tool_runs import ROOT, TOOLS, start
+from mmseg_rmi.utils.command_line import run_tool
+
+
+def end(monkeypatch, main, *arguments):
+    """Exit code of a main function that is run with these arguments."""
+    monkeypatch.setattr(sys, 'argv', ['tool', *arguments])
+    with pytest.raises(SystemExit) as end:
+        run_tool(main)
+    return end.value.code
+
+
+def fail(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ('error', 'said'),
+    [
+        (ValueError('no\n  such  crop'), 'Error: no such crop'),
+        (FileNotFoundError(2, 'No such file', 'a.py'), "Error: [Errno 2] No such file: 'a.py'"),
+        (KeyError('MyHead is not registered'), 'KeyError: MyHead is not registered'),
+        (TypeError('got 3'), 'TypeError: got 3'),
+        (RuntimeError(), 'RuntimeError'),
+    ],
+)
+def test_an_error_is_one_line(monkeypatch, capsys, error, said):
+    assert end(monkeypatch, lambda: fail(error)) == 2
+    assert capsys.readouterr().err == f'{said} (--debug shows the traceback)\n'
+
+
+def test_debug_lets_the_error_through_and_is_not_seen_by_the_tool(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['tool', 'config.py', '--debug'])
+    with pytest.raises(ValueError, match=r"\['tool', 'config.py'\]"):
+        run_tool(lambda: fail(ValueError(sys.argv)))
+
+
+@pytest.mark.parametrize(('returned', 'code'), [(None, None), (0, 0), (1, 1), (True, True)])
+def test_what_main_returns_is_the_exit_code(monkeypatch, returned, code):
+    assert end(monkeypatch, lambda: returned) == code
+
+
+def test_ctrl_c_is_told_without_a_traceback(monkeypatch, capsys):
+    assert end(monkeypatch, lambda: fail(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == 'Interrupted.\n'
+
+
+def test_the_log_file_of_a_run_gets_the_traceback(monkeypatch, tmp_path, capsys):
+    logger = MMLogger('command-line', log_file=str(tmp_path / 'run.log'))
+    monkeypatch.setitem(MMLogger._instance_dict, 'command-line', logger)
+    assert end(monkeypatch, lambda: fail(RuntimeError('out of memory'))) == 2
+    logging.shutdown()
+    assert 'Traceback' in (tmp_path / 'run.log').read_text()
+    assert 'Traceback' not in ''.join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        ('train.py', 'missing.py'),
+        ('swap_loss.py', 'missing.py'),
+    ],
+)
+def test_a_missing_config_is_told_in_one_line(command):
+    process = start(sys.executable, '-W', 'ignore', TOOLS / command[0], *command[1:])
+    said, _ = process.communicate()
+    assert process.returncode == 2
+    assert said.strip().splitlines()[-1].startswith('Error: ')
+    assert 'missing.py' in said
+    assert 'Traceback' not in said
+
+
+def test_every_tool_ends_through_the_helper():
+    for tool in set(ROOT.glob('tools/*.py')) - {ROOT / 'tools' / 'study.py'}:
+        text = tool.read_text()
+        assert "__name__ == '__main__'" not in text or 'run_tool(main' in text, tool
