@@ -27,6 +27,8 @@ from typing import Any
 
 from rich.console import Console
 
+from mmseg_rmi.utils.command_line import run_tool
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a bare machine has the package nowhere else
 # The frameworks say what they lack as they are imported, none of which is used here.
@@ -278,4 +280,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)
