@@ -31,11 +31,11 @@ class RegionLossMixin:
 
     Put it before any head of MMSegmentation that up-samples its logits bilinearly to the labels, as
     ``BaseDecodeHead`` does: ``class MyRMIHead(RegionLossMixin, MyHead)``. The losses and gradients
-    are those of the plain head, to rounding. The log shows ``loss_bce`` and ``loss_region``, whose
-    sum is the plain head's ``loss_rmi``, ``rmi_score`` (how much of the true regions the prediction
-    explains, 0 to 1) and ``acc_seg``. A head that adds losses of its own in ``loss_by_feat`` is
-    refused where the class is defined, as these would be left out; add them in the new class, to
-    what ``super().loss_by_feat`` returns.
+    are those of the plain head, to rounding. The log shows ``loss_bce`` (or ``loss_ce``) and
+    ``loss_region``, whose sum is the plain head's ``loss_rmi``, ``rmi_score`` (how much of the true
+    regions the prediction explains, 0 to 1) and ``acc_seg``. A head that adds losses of its own in
+    ``loss_by_feat`` is refused where the class is defined, as these would be left out; add them in
+    the new class, to what ``super().loss_by_feat`` returns.
 
     Raises:
         TypeError: ``loss_decode`` is not one :class:`mmseg_rmi.losses.RMILoss`, or a subclass of it
@@ -101,20 +101,21 @@ class RegionLossMixin:
             batch_data_samples: hold the labels, ``1 x H x W`` each.
 
         Returns:
-            ``loss_bce``, ``loss_region``, ``acc_seg`` (in percent) and, unless lambda is 1,
-            ``rmi_score``, scalars.
+            ``loss_bce`` or ``loss_ce``, ``loss_region``, ``acc_seg`` (in percent) and, unless
+            lambda is 1, ``rmi_score``, scalars.
         """
         labels = squeeze_labels(self._stack_batch_gt(batch_data_samples))
         terms = self.loss_decode.stream(
             seg_logits, labels, ignore_index=self.ignore_index, align_corners=self.align_corners
         )
         valid = (labels != resolve_ignore_index(self.ignore_index)).sum().clamp(min=1)
-        losses = dict(
-            loss_bce=terms.total - terms.region,  # carries the gradient of both
-            loss_region=terms.region,
-            acc_seg=100 * self._count_correct(seg_logits, labels, terms.correct) / valid,
-        )
-        if self.loss_decode.settings.loss_lambda < 1:  # else there are no regions to score
+        settings = self.loss_decode.settings
+        losses = {
+            f'loss_{settings.pixel_term}': terms.total - terms.region,  # the gradient of both
+            'loss_region': terms.region,
+            'acc_seg': 100 * self._count_correct(seg_logits, labels, terms.correct) / valid,
+        }
+        if settings.loss_lambda < 1:  # else there are no regions to score
             losses['rmi_score'] = terms.score
         return losses
 

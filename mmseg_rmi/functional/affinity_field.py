@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mmseg_rmi.functional.contract import promote
 from mmseg_rmi.functional.downsampling import downsample
-from mmseg_rmi.functional.objective import one_hot, promote
+from mmseg_rmi.functional.reference import one_hot
 from mmseg_rmi.utils.tracing import in_functorch
 
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))

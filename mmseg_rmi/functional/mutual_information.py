@@ -1,7 +1,7 @@
 """The lower bound of the mutual information of two sets of regions (section 3 of the paper).
 
 Shapes: ``Y`` (truth) and ``P`` (prediction) are centred points, ``... x d x n``, scaled such that
-``Y @ Y.mT`` is the covariance of Y; see :func:`mmseg_rmi.functional.regions.centre`.
+``Y @ Y.mT`` is the covariance of Y; see :func:`mmseg_rmi.functional.regions.paired_points`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LEAST_RIDGE_SQUARED = 1e-9
 
 
 def posterior_covariance(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
-    """M, the covariance of the truth that the prediction leaves unexplained (Eq. 12, 13).
+    """Compute M, the covariance of the truth that the prediction leaves unexplained (Eq. 12, 13).
 
     ``M = S_Y - S_YP (S_P + xi I)^-1 S_YP^T``, written as the covariance of the residual of the
     regression ``A = S_YP (S_P + xi I)^-1`` (Eq. 11), ``M = E E^T + xi A A^T`` with ``E = Y - A P``:
@@ -42,7 +42,7 @@ def posterior_covariance(truth: Tensor, prediction: Tensor, ridge: float) -> Ten
 
 
 def log_volume(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
-    """``log det(M + xi I) - d log xi``: 0 for an absent class, else greater, in nats.
+    """Compute ``log det(M + xi I) - d log xi``: 0 for an absent class, else greater, in nats.
 
     By Cholesky factorisation (Eq. 15) where float64 resolves the ridge beside the largest
     covariance, else by :func:`square_root_log_volume`.
@@ -64,7 +64,7 @@ def log_volume(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
 
 
 def region_score(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
-    """How much of the truth's regions the prediction explains, 0 (nothing) to 1 (as the truth).
+    """Score how much of the truth's regions the prediction explains, from 0 to 1 (as the truth).
 
     With ``V(P) = log det(M + xi I)``, ``(V(0) - V(P)) / (V(0) - V(Y))``, clamped to [0, 1]. Unlike
     the loss it depends neither on the size of an image nor on the number of classes.
@@ -90,7 +90,7 @@ def region_score(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
 
 
 def square_root_log_volume(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
-    """:func:`log_volume` without ever squaring a map, for float32 and for tiny ridges.
+    """Compute :func:`log_volume` without ever squaring a map, for float32 and tiny ridges.
 
     A covariance formed in float32 may be off by more than xi, and its factorisation then fails.
     ``S_P + xi I`` and ``M + xi I`` are Gram matrices of ``[P, sqrt(xi) I]`` and of

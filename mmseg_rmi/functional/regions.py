@@ -11,6 +11,9 @@ from torch import Tensor
 from mmseg_rmi.functional.downsampling import downsample
 from mmseg_rmi.functional.settings import RMISettings
 
+# A truth whose variance per point is below this varies by rounding alone: its values lie in [0, 1].
+LEAST_VARIANCE = 1e-11
+
 
 def extract_regions(maps: Tensor, region_size: int) -> Tensor:
     """Cast maps into their multi-dimensional points.
@@ -36,11 +39,11 @@ def extract_regions(maps: Tensor, region_size: int) -> Tensor:
 
 
 def kept_regions(valid: Tensor, settings: RMISettings) -> Tensor | None:
-    """Tell which regions count: all, or with ``ignored='exclude'`` those without an ignored pixel.
+    """Find the regions that count: all, or those without an ignored pixel (``'exclude'``).
 
     Args:
         valid: ``... x H x W``, boolean, at full resolution.
-        settings: the constants of the objective.
+        settings: the constants of the loss.
 
     Returns:
         ``... x n``, boolean, false where a region touches a cell with an ignored pixel; None if
@@ -59,52 +62,88 @@ def kept_regions(valid: Tensor, settings: RMISettings) -> Tensor | None:
     return ~touched.reshape(*valid.shape[:-2], -1)
 
 
-def region_points(
-    maps: Tensor,
+def paired_points(
+    truth: Tensor,
+    probability: Tensor,
     kept: Tensor | None,
     settings: RMISettings,
     dtype: torch.dtype = torch.float64,
-    interpolation: str = 'bilinear',
-) -> Tensor:
-    """Down-sample maps, cast them into multi-dimensional points, and centre these.
+) -> tuple[Tensor, Tensor]:
+    """Cast both maps into points such that ``Y @ Y.mT`` and ``P @ P.mT`` are their covariances.
 
     Args:
-        maps: ``B x C x H x W``, floating point.
+        truth: one-hot map y, ``B x C x H x W``, floating point, 0 where ignored.
+        probability: p, ``B x C x H x W``, 0 where ignored.
         kept: ``... x n``, boolean (broadcast), the regions that count, see :func:`kept_regions`.
-        settings: the constants of the objective.
+        settings: the constants of the loss.
         dtype: of all that comes after the down-sampling.
-        interpolation: of ``downsample='interp'``.
 
     Returns:
-        ``B x C x d x n``, of ``dtype``.
+        Y and P, ``B x C x d x n`` each, of ``dtype``: down-sampled, cast, centred and scaled.
 
     Example:
-        >>> region_points(torch.rand(1, 2, 16, 16), None, RMISettings()).shape
-        torch.Size([1, 2, 9, 9])
+        >>> Y, P = paired_points(
+        ...     torch.ones(1, 2, 16, 16), torch.rand(1, 2, 16, 16), None, RMISettings()
+        ... )
+        >>> Y.shape, P.shape
+        (torch.Size([1, 2, 9, 9]), torch.Size([1, 2, 9, 9]))
     """
-    maps = downsample(maps, settings.downsample, settings.downsample_factor, interpolation)
-    points = extract_regions(maps.to(dtype), settings.region_size)
-    return centre(points, kept, settings.covariance)
+    factor, size = settings.downsample_factor, settings.region_size
+    centred = []
+    for maps, interpolation in ((truth, 'nearest'), (probability, 'bilinear')):
+        small = downsample(maps, settings.downsample, factor, interpolation)
+        centred.append(centre(extract_regions(small.to(dtype), size), kept))
+    scale = covariance_scale(centred[0], kept, settings.covariance)
+    return centred[0] * scale.sqrt(), centred[1] * scale.sqrt()
 
 
-def centre(points: Tensor, kept: Tensor | None, covariance: str) -> Tensor:
-    """Centre points so that ``X @ X.mT`` is their covariance.
+def centre(points: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Subtract from points the mean of those that count.
 
     Args:
         points: ``... x d x n``.
         kept: ``... x n``, boolean (broadcast), the points to count; the others become 0. None
             counts all.
-        covariance: ``'sum'`` or ``'mean'`` of the outer products over the points counted.
 
     Returns:
-        ``... x d x n``, ``points - mean``, divided by ``sqrt(n)`` for ``'mean'``. Fewer than two
-        points have no covariance: all 0.
+        ``... x d x n``. Fewer than two points have no covariance: all 0.
+
+    Example:
+        >>> centre(torch.tensor([[1.0, 3.0, 8.0]]), torch.tensor([True, True, False]))
+        tensor([[-1.,  1.,  0.]])
     """
     if kept is None:
-        centred = points - points.mean(dim=-1, keepdim=True)
-        return centred / points.shape[-1] ** 0.5 if covariance == 'mean' else centred
+        return points - points.mean(dim=-1, keepdim=True)
     kept = kept.unsqueeze(-2).to(points.dtype)
     count = kept.sum(dim=-1, keepdim=True).clamp(min=1)
     mean = (points * kept).sum(dim=-1, keepdim=True) / count
-    centred = (points - mean) * kept
-    return centred / count.sqrt() if covariance == 'mean' else centred
+    return (points - mean) * kept
+
+
+def covariance_scale(truth: Tensor, kept: Tensor | None, covariance: str) -> Tensor:
+    """Return the factor of the sums of outer products that makes them covariances.
+
+    ``'sum'``: 1; ``'mean'``: ``1 / n``; ``'relative'``: ``d / tr(S_Y)``, the inverse of the truth's
+    mean variance, or 0 where the truth does not vary, which has nothing to be told of.
+
+    Args:
+        truth: Y, ``... x d x n``, centred.
+        kept: ``... x n``, boolean (broadcast), the points that count.
+        covariance: one of these.
+
+    Returns:
+        ``... x 1 x 1`` (broadcast), of the type of ``truth``.
+
+    Example:
+        >>> covariance_scale(torch.tensor([[-1.0, 1.0]]), None, 'relative')
+        tensor([[0.5000]])
+    """
+    if covariance == 'relative':
+        variance = truth.square().sum(dim=(-2, -1), keepdim=True) / truth.shape[-2]
+        varies = variance > LEAST_VARIANCE * truth.shape[-1]
+        return torch.where(varies, 1 / variance, torch.zeros_like(variance))
+    if covariance == 'sum':
+        return truth.new_ones(1, 1)
+    if kept is None:
+        return truth.new_full((1, 1), 1 / truth.shape[-1])
+    return 1 / kept.sum(dim=-1).clamp(min=1).to(truth.dtype)[..., None, None]

@@ -1,4 +1,4 @@
-"""The constants of the objective, checked once, where they enter."""
+"""The constants of the loss, checked once, where they enter."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from mmseg_rmi.utils.checks import check_choice, check_integer, check_number
 
 DOWNSAMPLE_METHODS = ('avg', 'max', 'interp')
-COVARIANCES = ('sum', 'mean')
+COVARIANCES = ('sum', 'mean', 'relative')
 IGNORED = ('zero', 'exclude')
+PIXEL_TERMS = ('bce', 'ce')
+ACTIVATIONS = ('sigmoid', 'softmax')
 LARGEST_REGION_SIZE = 10
 
 
 @dataclass(frozen=True)
 class RMISettings:
-    """What Eq. 16 of the paper leaves to choose; the defaults are those of the released code.
+    """Hold what Eq. 16 of the paper leaves to choose; the defaults are those of the released code.
 
     Args:
         region_size: side R of the square regions, 1 to 10; a point has ``d = R * R`` dimensions.
@@ -23,11 +25,17 @@ class RMISettings:
             bilinear for the probabilities).
         downsample_factor: DF, at least 1; 1 leaves the maps as they are.
         loss_lambda: lambda in [0, 1], the share of the pixel-wise term.
-        covariance: ``'sum'`` over the points of an image (released) or their ``'mean'`` (paper).
+        covariance: scale of the covariances: ``'sum'`` over the points of an image (released),
+            their ``'mean'`` (paper), or ``'relative'`` to the truth's own mean variance
+            ``tr(S_Y) / d`` of that image and class, which makes ``ridge`` a pure number that means
+            the same for every size of image, class and down-sampling.
         ridge: xi > 0, added to the diagonals before they are inverted and factorised.
         ignored: ``'zero'`` counts an ignored pixel as background in both maps; ``'exclude'`` drops
             every region that touches a cell with an ignored pixel.
         nonnegative: subtract the least value of the region term, ``1/2 log xi`` per class.
+        pixel_term: ``'bce'``, sigmoid cross entropy of every class (paper), or ``'ce'``, softmax
+            cross entropy.
+        activation: of the logits in the region term: ``'sigmoid'`` (paper) or ``'softmax'``.
 
     Raises:
         ValueError: an argument is outside its range; the message names it, the value and the range.
@@ -46,6 +54,8 @@ class RMISettings:
     ridge: float = 5e-4
     ignored: str = 'zero'
     nonnegative: bool = True
+    pixel_term: str = 'bce'
+    activation: str = 'sigmoid'
 
     def __post_init__(self) -> None:
         check_integer('region_size', self.region_size, 1, LARGEST_REGION_SIZE)
@@ -53,6 +63,8 @@ class RMISettings:
         check_choice('downsample', self.downsample, DOWNSAMPLE_METHODS)
         check_choice('covariance', self.covariance, COVARIANCES)
         check_choice('ignored', self.ignored, IGNORED)
+        check_choice('pixel_term', self.pixel_term, PIXEL_TERMS)
+        check_choice('activation', self.activation, ACTIVATIONS)
         check_number('loss_lambda', self.loss_lambda)
         check_number('ridge', self.ridge)
         if not 0 <= self.loss_lambda <= 1:

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmseg_rmi.functional import affinity_field_loss, count_elements, downsample_labels, promote
+from mmseg_rmi.functional.affinity_field import (
+    affinity_field_loss,
+    count_elements,
+    downsample_labels,
+)
+from mmseg_rmi.functional.contract import promote
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.label_watch import SingleLabelWatch
 from mmseg_rmi.losses.normalization import global_divisors

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, distributed
 
-from mmseg_rmi.functional import Normalizers
+from mmseg_rmi.functional.contract import Normalizers
 
 
 def global_normalizers(labels: Tensor, ignore_index: int) -> Normalizers:

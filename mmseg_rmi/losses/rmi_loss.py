@@ -1,17 +1,15 @@
-"""The Region Mutual Information loss as a loss of MMSegmentation."""
+"""The Region Mutual Information loss as a module, which MMSegmentation trains with."""
 
 from __future__ import annotations
 
+from types import EllipsisType
 from typing import Any
 
 from torch import Tensor, nn
 
-from mmseg_rmi.functional import (
-    RMISettings,
-    StreamedTerms,
-    one_pass_objective,
-    streamed_objective,
-)
+from mmseg_rmi.functional import RMISettings, RMITerms, rmi_loss, streamed_rmi_loss
+from mmseg_rmi.functional.rmi_loss import IMPLEMENTATIONS
+from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.label_watch import SingleLabelWatch
 from mmseg_rmi.losses.normalization import global_normalizers
@@ -24,6 +22,7 @@ from mmseg_rmi.losses.validation import (
     squeeze_labels,
     widen_labels,
 )
+from mmseg_rmi.utils.checks import check_choice
 from mmseg_rmi.utils.tracing import full_precision
 
 
@@ -40,12 +39,22 @@ class RMILoss(nn.Module):
         downsample: how maps shrink first: ``'avg'`` or ``'max'`` pooling, or ``'interp'``.
         downsample_factor: DF, at least 1; 1 leaves the maps as they are.
         loss_lambda: lambda in [0, 1]: 1 is the pixel-wise term alone, 0 the region term alone.
-        covariance: ``'sum'`` over regions, as released, or their ``'mean'``, as in the paper.
+        covariance: ``'sum'`` over regions, as released, their ``'mean'``, as in the paper, or
+            ``'relative'`` to the truth's own mean variance, which makes ``ridge`` a pure number.
         ridge: xi > 0, keeps covariances invertible; 5e-4 as released, 1e-6 in the paper.
         ignored: ``'zero'`` counts ignored pixels as background, as released; ``'exclude'`` drops
             every region that touches a cell with an ignored pixel.
         nonnegative: subtract the least possible value of the region term, so that an absent class
             contributes 0; the gradient is the same. False gives the value of the released code.
+        pixel_term: ``'bce'``, as in the paper, or ``'ce'``, softmax cross entropy (its mean over
+            the valid pixels, to one pixel).
+        activation: of the logits in the region term: ``'sigmoid'``, as in the paper, or
+            ``'softmax'``.
+        class_weight: one factor per class in the pixel-wise term: a list, array or tensor, or a
+            file of one, as ``CrossEntropyLoss`` takes it.
+        ignore_index: label of pixels that do not count, where a call names none; None if all do.
+        impl: ``'reference'``, the formulas under autograd; ``'torch'``; ``'triton'``, on a GPU; or
+            ``'auto'``, the fastest that fits. All give the same numbers, to rounding.
         loss_weight: factor of the whole.
         loss_name: name in the log; must contain ``'loss'``.
         **other_arguments: those of another loss, left over from a config; refused.
@@ -61,7 +70,7 @@ class RMILoss(nn.Module):
         True
     """
 
-    use_sigmoid = True  # how test-time fusion learns what the logits are
+    class_weight: Tensor | None
 
     def __init__(
         self,
@@ -73,6 +82,11 @@ class RMILoss(nn.Module):
         ridge: float = 5e-4,
         ignored: str = 'zero',
         nonnegative: bool = True,
+        pixel_term: str = 'bce',
+        activation: str = 'sigmoid',
+        class_weight: ClassWeight | None = None,
+        ignore_index: int | None = 255,
+        impl: str = 'auto',
         loss_weight: float = 1.0,
         loss_name: str = 'loss_rmi',
         **other_arguments: Any,
@@ -89,8 +103,14 @@ class RMILoss(nn.Module):
             ridge=ridge,
             ignored=ignored,
             nonnegative=nonnegative,
+            pixel_term=pixel_term,
+            activation=activation,
         )
+        check_choice('impl', impl, IMPLEMENTATIONS)
         check_loss_constants(loss_weight, loss_name)
+        self.register_buffer('class_weight', load_class_weight(class_weight), persistent=False)
+        self.ignore_index = ignore_index
+        self.impl = impl
         self.loss_weight = loss_weight
         self._loss_name = loss_name
 
@@ -99,7 +119,7 @@ class RMILoss(nn.Module):
         logits: Tensor,
         labels: Tensor,
         weight: Tensor | None = None,
-        ignore_index: int | None = 255,
+        ignore_index: int | EllipsisType | None = ...,
         **kwargs: Any,
     ) -> Tensor:
         """Compute the loss of a batch.
@@ -109,7 +129,7 @@ class RMILoss(nn.Module):
             labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1)
                 or ``ignore_index``.
             weight: ``B x H x W``, scales the pixel-wise term.
-            ignore_index: label of pixels that do not count; None if all do.
+            ignore_index: label of pixels that do not count; None if all do; by default the loss's.
             **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
 
         Returns:
@@ -119,20 +139,20 @@ class RMILoss(nn.Module):
             ValueError: shapes, devices, labels or reduction that do not fit, maps too small.
             TypeError: logits that are not floating point, labels that are not integer.
         """
+        ignore_index = self.ignore_index if ignore_index is ... else ignore_index
         labels = squeeze_labels(labels)
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
-        labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
-        self.label_watch.see(labels, ignore_index)
-        if self.settings.loss_lambda < 1:
-            check_region_fits(labels, self.settings)
+        labels, ignore_index = self._prepare(logits, labels, ignore_index)
         with full_precision(logits.device.type):
-            loss = one_pass_objective(
+            loss = rmi_loss(
                 logits,
                 labels,
                 self.settings,
                 ignore_index=ignore_index,
                 pixel_weight=weight,
+                class_weight=self.class_weight,
                 normalizers=global_normalizers(labels, ignore_index),
+                impl=self.impl,
             )
         return propagate_nonfinite(self.loss_weight * loss)
 
@@ -143,8 +163,8 @@ class RMILoss(nn.Module):
         *,
         ignore_index: int | None = 255,
         align_corners: bool,
-    ) -> StreamedTerms:
-        """Compute the loss of logits that are still to be up-sampled, image by image.
+    ) -> RMITerms:
+        """Compute the loss of logits that are still to be up-sampled.
 
         Args:
             logits: ``B x C x H' x W'``, as in :meth:`forward`.
@@ -162,23 +182,40 @@ class RMILoss(nn.Module):
         """
         labels = squeeze_labels(labels)
         check_inputs(logits, labels, None, ignore_index, same_size=False)
-        labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
-        self.label_watch.see(labels, ignore_index)
-        if self.settings.loss_lambda < 1:
-            check_region_fits(labels, self.settings)
+        labels, ignore_index = self._prepare(logits, labels, ignore_index)
         with full_precision(logits.device.type):
-            terms = streamed_objective(
+            terms = streamed_rmi_loss(
                 logits,
                 labels,
                 self.settings,
                 align_corners=align_corners,
                 ignore_index=ignore_index,
+                class_weight=self.class_weight,
                 normalizers=global_normalizers(labels, ignore_index),
+                impl=self.impl,
             )
         return terms._replace(
             total=propagate_nonfinite(self.loss_weight * terms.total),
             region=self.loss_weight * terms.region,
         )
+
+    def _prepare(
+        self, logits: Tensor, labels: Tensor, ignore_index: int | None
+    ) -> tuple[Tensor, int]:
+        """Check what depends on the settings; return labels and ignore_index as integers."""
+        check_class_weight(self.class_weight, logits)
+        if self.settings.loss_lambda < 1:
+            check_region_fits(labels, self.settings)
+        labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
+        self.label_watch.see(labels, ignore_index)
+        return labels, ignore_index
+
+    @property
+    def use_sigmoid(self) -> bool:
+        """Whether probabilities are sigmoids; so test-time fusion learns what the logits are."""
+        if self.settings.loss_lambda == 0:
+            return self.settings.activation == 'sigmoid'
+        return self.settings.pixel_term == 'bce'
 
     @property
     def loss_name(self) -> str:
@@ -186,5 +223,5 @@ class RMILoss(nn.Module):
         return self._loss_name
 
     def extra_repr(self) -> str:
-        """The settings, as ``print(model)`` shows them."""
+        """Return the settings, as ``print(model)`` shows them."""
         return f'{self.settings}, loss_weight={self.loss_weight}'

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from types import EllipsisType
 from typing import Any
 
 from torch import Tensor, nn
 
-from mmseg_rmi.functional import (
-    RMISettings,
-    cross_entropy_sum,
-    one_hot,
-    one_pass_objective,
-    promote,
-)
-from mmseg_rmi.losses.class_weight import ClassWeight, load_class_weight
+from mmseg_rmi.functional import RMISettings, rmi_loss
+from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.label_watch import SingleLabelWatch
 from mmseg_rmi.losses.normalization import global_normalizers
@@ -23,8 +18,11 @@ from mmseg_rmi.losses.validation import (
     refuse_other_arguments,
     resolve_ignore_index,
     squeeze_labels,
+    widen_labels,
 )
 from mmseg_rmi.utils.tracing import full_precision
+
+SETTINGS = RMISettings(loss_lambda=1.0)
 
 
 class SigmoidCrossEntropyLoss(nn.Module):
@@ -36,6 +34,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
     Args:
         class_weight: one factor per class, at least 0: numbers or a file of them, as
             ``CrossEntropyLoss`` takes them.
+        ignore_index: label of pixels that do not count, where a call names none; None if all do.
         loss_weight: factor of the whole.
         loss_name: name in the log; must contain ``'loss'``.
         **other_arguments: those of another loss, left over from a config; refused.
@@ -54,6 +53,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
     def __init__(
         self,
         class_weight: ClassWeight | None = None,
+        ignore_index: int | None = 255,
         loss_weight: float = 1.0,
         loss_name: str = 'loss_bce',
         **other_arguments: Any,
@@ -63,6 +63,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
         self.label_watch = SingleLabelWatch()
         check_loss_constants(loss_weight, loss_name)
         self.register_buffer('class_weight', load_class_weight(class_weight), persistent=False)
+        self.ignore_index = ignore_index
         self.loss_weight = loss_weight
         self._loss_name = loss_name
 
@@ -71,7 +72,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
         logits: Tensor,
         labels: Tensor,
         weight: Tensor | None = None,
-        ignore_index: int | None = 255,
+        ignore_index: int | EllipsisType | None = ...,
         **kwargs: Any,
     ) -> Tensor:
         """Compute the loss of a batch.
@@ -81,7 +82,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
             labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1)
                 or ``ignore_index``.
             weight: ``B x H x W``, factor of each pixel.
-            ignore_index: label of pixels that do not count; None if all do.
+            ignore_index: label of pixels that do not count; None if all do; by default the loss's.
             **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
 
         Returns:
@@ -91,37 +92,22 @@ class SigmoidCrossEntropyLoss(nn.Module):
             ValueError: shapes, devices, labels or reduction that do not fit.
             TypeError: logits that are not floating point, labels that are not integer.
         """
+        ignore_index = self.ignore_index if ignore_index is ... else ignore_index
         labels = squeeze_labels(labels)
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
-        ignore_index = resolve_ignore_index(ignore_index)
-        labels = labels.long()  # a narrow type would wrap the numbers it is compared with
+        check_class_weight(self.class_weight, logits)
+        labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
         self.label_watch.see(labels, ignore_index)
-        if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
-            raise ValueError(
-                f'class_weight has {len(self.class_weight)} values for {logits.shape[1]} channels '
-                'of logits'
-            )
         with full_precision(logits.device.type):
-            normalizers = global_normalizers(labels, ignore_index)
-            if self.class_weight is None:
-                loss = one_pass_objective(
-                    logits,
-                    labels,
-                    RMISettings(loss_lambda=1.0),
-                    ignore_index=ignore_index,
-                    pixel_weight=weight,
-                    normalizers=normalizers,
-                )
-            else:
-                logits = promote(logits)
-                total = cross_entropy_sum(
-                    logits,
-                    one_hot(labels, logits.shape[1], ignore_index).to(logits.dtype),
-                    (labels != ignore_index).unsqueeze(1),
-                    pixel_weight=weight,
-                    class_weight=self.class_weight,
-                )
-                loss = total / normalizers.pixels
+            loss = rmi_loss(
+                logits,
+                labels,
+                SETTINGS,
+                ignore_index=ignore_index,
+                pixel_weight=weight,
+                class_weight=self.class_weight,
+                normalizers=global_normalizers(labels, ignore_index),
+            )
         return propagate_nonfinite(self.loss_weight * loss)
 
     @property

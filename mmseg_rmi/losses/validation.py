@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmseg_rmi.functional import RMISettings, pooled_side
+from mmseg_rmi.functional.downsampling import pooled_side
+from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.checks import check_integer, check_number
 from mmseg_rmi.utils.tracing import has_values, is_compiling
 

@@ -10,7 +10,8 @@ from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 from torch import Tensor
 
-from mmseg_rmi.functional import RMISettings, promote
+from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional.contract import promote
 from mmseg_rmi.metrics.data_samples import read_map, read_truth
 from mmseg_rmi.metrics.region_scores import region_scores
 from mmseg_rmi.test_time.probabilities import ACTIVATIONS, Activation, to_probabilities

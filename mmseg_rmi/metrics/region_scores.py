@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmseg_rmi.functional import RMISettings, one_hot, promote, region_score
-from mmseg_rmi.functional.objective import default_region_dtype
-from mmseg_rmi.functional.regions import kept_regions, region_points
+from mmseg_rmi.functional import RMISettings, region_score
+from mmseg_rmi.functional.contract import default_region_dtype, promote
+from mmseg_rmi.functional.reference import one_hot
+from mmseg_rmi.functional.regions import kept_regions, paired_points
 from mmseg_rmi.losses.validation import check_inputs, check_region_fits
 
 
@@ -60,19 +61,14 @@ def region_scores(
 def _scores_of_image(
     probability: Tensor, label: Tensor, settings: RMISettings, ignore_index: int
 ) -> Tensor:
-    """``C``, class by class, which needs the memory of one."""
+    """Score ``C`` classes one after the other, in the memory of one."""
     valid = label != ignore_index
     kept = kept_regions(valid, settings)
     dtype = default_region_dtype(probability.device)
-
-    def points(full: Tensor, interpolation: str) -> Tensor:
-        maps = full[None, None].to(probability.dtype)
-        return region_points(maps, kept, settings, dtype, interpolation)[0, 0]
-
-    masks = one_hot(label[None], len(probability), ignore_index)[0]
+    masks = one_hot(label[None], len(probability), ignore_index)[0].to(probability.dtype)
     scores = torch.full([len(probability)], torch.nan, dtype=torch.float64)
     for channel in masks.flatten(1).any(dim=1).nonzero().flatten().tolist():
-        of_truth = points(masks[channel], 'nearest')
-        of_prediction = points(probability[channel] * valid, 'bilinear')
-        scores[channel] = region_score(of_truth, of_prediction, settings.ridge)
+        truth, prediction = masks[channel], probability[channel] * valid
+        points = paired_points(truth[None, None], prediction[None, None], kept, settings, dtype)
+        scores[channel] = region_score(*points, settings.ridge)
     return scores

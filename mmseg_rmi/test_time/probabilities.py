@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmseg_rmi.functional import promote
+from mmseg_rmi.functional.contract import promote
 
 Activation = Literal['sigmoid', 'softmax']
 ACTIVATIONS = get_args(Activation)

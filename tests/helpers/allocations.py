@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmseg_rmi.functional import one_pass
+from mmseg_rmi.functional.blocked import forward_backward
 
 
 class Allocations(TorchDispatchMode):
@@ -37,10 +37,11 @@ def place_of(tensor: Tensor) -> int:
 
 def limit_blocks(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
     """Let blocks of maps, and of points, take that many bytes; one map is always allowed."""
-    monkeypatch.setattr(one_pass, 'BLOCK_BYTES', dict.fromkeys(['cpu', 'cuda'], (budget, budget)))
+    budgets = dict.fromkeys(['cpu', 'cuda'], (budget, budget))
+    monkeypatch.setattr(forward_backward, 'BLOCK_BYTES', budgets)
 
 
-def visitors() -> list[one_pass.ImageVisitor]:
-    """Those that are alive, each with its working memory."""
+def workspaces() -> list[forward_backward.Workspace]:
+    """Return those that are alive, each with its memory."""
     gc.collect()
-    return [each for each in gc.get_objects() if type(each) is one_pass.ImageVisitor]
+    return [each for each in gc.get_objects() if type(each) is forward_backward.Workspace]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from helpers.batches import make_batch
-from mmseg_rmi.functional import RMISettings, pooled_side
+from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional.downsampling import pooled_side
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 RIDGES = (1e-9, 1e-6, 5e-4, 1.0)
@@ -22,10 +23,12 @@ def settings(draw: st.DrawFn, ridges: tuple[float, ...] = RIDGES) -> RMISettings
         downsample=draw(st.sampled_from(['avg', 'max', 'interp'])),
         downsample_factor=draw(st.integers(1, 5)),
         loss_lambda=draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])),
-        covariance=draw(st.sampled_from(['sum', 'mean'])),
+        covariance=draw(st.sampled_from(['sum', 'mean', 'relative'])),
         ridge=draw(st.sampled_from(ridges)),
         ignored=draw(st.sampled_from(['zero', 'exclude'])),
         nonnegative=draw(st.booleans()),
+        pixel_term=draw(st.sampled_from(['bce', 'bce', 'ce'])),
+        activation=draw(st.sampled_from(['sigmoid', 'sigmoid', 'softmax'])),
     )
     if drawn['downsample'] == 'interp':
         drawn['ignored'] = 'zero'
@@ -37,17 +40,26 @@ class Batch(NamedTuple):
     labels: Tensor
     ignore_index: int
     pixel_weight: Tensor | None
+    class_weight: Tensor | None = None
 
 
 @st.composite
-def batches(draw: st.DrawFn, settings: RMISettings, dtype: torch.dtype = torch.float64) -> Batch:
-    """Batches of one region and more, of 1 to 130 classes, every kind of void among them."""
+def batches(
+    draw: st.DrawFn,
+    settings: RMISettings,
+    dtype: torch.dtype = torch.float64,
+    largest: int = 130,
+) -> Batch:
+    """Batches of one region and more, of 1 to ``largest`` classes, every kind of void."""
     height, width = (least_side(settings) + draw(st.integers(0, 20)) for _ in range(2))
     void = draw(st.sampled_from(['none', 'patches', 'an image', 'all', 'label 0', 'label -1']))
     seed = draw(st.integers(0, 999))
+    softmax = settings.pixel_term == 'ce' or settings.activation == 'softmax'
+    numbers = [n for n in (1, 2, 3, 4, 61, 130) if softmax < n <= largest]
+    classes = draw(st.sampled_from(numbers))
     logits, labels = make_batch(
         images=draw(st.integers(1, 3)),
-        classes=draw(st.sampled_from([1, 2, 3, 4, 61, 130])),
+        classes=classes,
         height=height,
         width=width,
         void=void != 'none',
@@ -61,7 +73,8 @@ def batches(draw: st.DrawFn, settings: RMISettings, dtype: torch.dtype = torch.f
     weight = None
     if draw(st.booleans()):
         weight = torch.rand(labels.shape, generator=torch.Generator().manual_seed(seed))
-    return Batch(logits.to(dtype), labels, ignore_index, weight)
+    class_weight = draw(st.sampled_from([None, torch.linspace(0, 2, classes)]))
+    return Batch(logits.to(dtype), labels, ignore_index, weight, class_weight)
 
 
 def least_side(settings: RMISettings) -> int:

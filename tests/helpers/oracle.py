@@ -26,12 +26,15 @@ def objective(
     ignored='zero',
     nonnegative=True,
     ignore_index=255,
+    pixel_term='bce',
+    activation='sigmoid',
+    class_weight=None,
     weight=None,
     exact=False,
 ):
     """Eq. 16 of logits ``B x C x H x W`` and labels ``B x H x W``."""
     logits, labels = np.asarray(logits, dtype=float), np.asarray(labels)
-    probability = np.exp(-softplus(-logits))  # the sigmoid
+    probability = np.exp(log_probability(logits, activation))
     region_sum = 0.0
     for image_probability, image_labels in zip(probability, labels, strict=True):
         valid = image_labels != ignore_index
@@ -50,8 +53,8 @@ def objective(
             )
             floor = 0.5 * math.log(ridge) if nonnegative else 0.0
             region_sum += -bound - floor
-    pixel_term = cross_entropy(logits, labels, ignore_index, weight)
-    return loss_lambda * pixel_term + (1 - loss_lambda) * region_sum / len(logits)
+    pixels = cross_entropy(logits, labels, ignore_index, weight, class_weight, pixel_term)
+    return loss_lambda * pixels + (1 - loss_lambda) * region_sum / len(logits)
 
 
 def class_map(labels, valid, channel, channels):
@@ -59,8 +62,16 @@ def class_map(labels, valid, channel, channels):
     return ((labels == (1 if channels == 1 else channel)) & valid).astype(float)
 
 
-def cross_entropy(logits, labels, ignore_index, weight):
-    """Eq. 1 with a sigmoid for every class, over the number of valid pixels and one more."""
+def log_probability(logits, activation):
+    if activation == 'sigmoid':
+        return -softplus(-logits)
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+
+def cross_entropy(logits, labels, ignore_index, weight, class_weight=None, pixel_term='bce'):
+    """Eq. 1 with a sigmoid for every class or a softmax, over the valid pixels and one more."""
+    log_softmax = log_probability(logits, 'softmax')
+    class_weight = np.ones(logits.shape[1]) if class_weight is None else np.asarray(class_weight)
     total, pixels = 0.0, 0
     for image, (image_logits, image_labels) in enumerate(zip(logits, labels, strict=True)):
         valid = image_labels != ignore_index
@@ -68,6 +79,9 @@ def cross_entropy(logits, labels, ignore_index, weight):
         for c, x in enumerate(image_logits):
             y = class_map(image_labels, valid, c, channels=len(image_logits))
             terms = y * softplus(-x) + (1 - y) * softplus(x)  # -log p, -log(1 - p)
+            if pixel_term == 'ce':
+                terms = -y * log_softmax[image, c]
+            terms = class_weight[c] * terms
             total += (terms if weight is None else terms * np.asarray(weight)[image])[valid].sum()
     return total / (pixels + 1)
 
@@ -152,9 +166,13 @@ def lower_bound(truth, prediction, ridge, covariance, exact=False):
     if exact:
         truth, prediction, ridge = digits(truth), digits(prediction), mpmath.mpf(ridge)
     dimension, number = truth.shape
-    divisor = number if covariance == 'mean' else 1
     truth = truth - truth.sum(axis=1, keepdims=True) / number
     prediction = prediction - prediction.sum(axis=1, keepdims=True) / number
+    divisor = {'sum': 1, 'mean': number}.get(covariance)
+    if covariance == 'relative':
+        divisor = np.trace(truth.dot(truth.T)) / dimension
+    if divisor == 0:
+        return -log_determinant(ridge * np.eye(dimension)) / (2 * dimension)
     covariance_y = truth.dot(truth.T) / divisor
     covariance_p = prediction.dot(prediction.T) / divisor
     covariance_yp = truth.dot(prediction.T) / divisor

@@ -1,16 +1,11 @@
 """Region scores, step by step from the readable functions."""
 
-import torch
 from torch import Tensor
 
-from mmseg_rmi.functional import (
-    RMISettings,
-    centre,
-    downsample,
-    extract_regions,
-    one_hot,
-    region_score,
-)
+from mmseg_rmi.functional import RMISettings, region_score
+from mmseg_rmi.functional.downsampling import downsample
+from mmseg_rmi.functional.reference import one_hot
+from mmseg_rmi.functional.regions import centre, extract_regions
 
 
 def region_scores(
@@ -23,6 +18,6 @@ def region_scores(
     def points(maps: Tensor, **interpolation: str) -> Tensor:
         pooled = downsample(maps, settings.downsample, settings.downsample_factor, **interpolation)
         regions = extract_regions(pooled.double(), settings.region_size)
-        return centre(regions, torch.ones(regions.shape[-1]) > 0, settings.covariance)
+        return centre(regions) / regions.shape[-1] ** (0.5 * (settings.covariance == 'mean'))
 
     return region_score(points(truth, interpolation='nearest'), points(probability), settings.ridge)

@@ -10,12 +10,13 @@ from torch.nn import functional as F
 
 from helpers import affinity_oracle
 from helpers.batches import make_batch, sharp_logits
-from helpers.objectives import value_and_gradient
+from helpers.implementations import value_and_gradient
 from helpers.tolerances import assert_close
-from mmseg_rmi.functional import affinity_field_loss, count_elements
+from mmseg_rmi.functional import affinity_field_loss
 from mmseg_rmi.functional.affinity_field import (
     DIRECTIONS,
     bernoulli_divergence,
+    count_elements,
     downsample_labels,
     one_hot,
 )

@@ -8,24 +8,19 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from helpers.batches import make_batch
-from helpers.objectives import value_and_gradient
-from mmseg_rmi.functional import (
-    RMISettings,
-    one_pass_objective,
-    rmi_objective,
-    streamed_objective,
-)
+from helpers.implementations import reference_loss, streamed_loss, torch_loss, value_and_gradient
+from mmseg_rmi.functional import RMISettings
 
 
 def streamed(logits, labels, settings=None, **options):
     """The objective of logits up-sampled from those given, of three quarters of their size."""
-    return streamed_objective(logits, labels, settings, **options).total
+    return streamed_loss(logits, labels, settings, **options).total
 
 
 def up_sampled(logits, labels, settings=None, **options):
     """The same, step by step."""
     full = F.interpolate(logits, labels.shape[1:], mode='bilinear', align_corners=False)
-    return rmi_objective(full, labels, settings, **options)
+    return reference_loss(full, labels, settings, **options)
 
 
 @pytest.fixture(params=['one-pass', 'streamed'])
@@ -33,7 +28,7 @@ def case(request):
     """Objective, its readable form, logits and labels."""
     logits, labels = make_batch(height=32, width=36)
     if request.param == 'one-pass':
-        return one_pass_objective, rmi_objective, logits, labels
+        return torch_loss, reference_loss, logits, labels
     return streamed, up_sampled, logits[..., :24, :27].contiguous(), labels
 
 
@@ -142,7 +137,7 @@ def test_gradient_is_that_of_finite_differences(case, settings):
     objective, _, logits, labels = case
     logits, labels = logits[:, :2, :9, :9].clone().requires_grad_(), labels[:, -12:, -12:]
     labels = labels.where(labels < 2, 255)
-    if objective is one_pass_objective:
+    if objective is torch_loss:
         labels = labels[:, -9:, -9:]
     settings = RMISettings(region_size=2, **settings)
     form = functools.partial(objective, labels=labels, settings=settings)

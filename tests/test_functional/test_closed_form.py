@@ -7,17 +7,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmseg_rmi.functional import RMISettings, centre, extract_regions, log_volume, region_score
-from mmseg_rmi.functional.closed_form import RegionSolver
+from mmseg_rmi.functional import RMISettings, region_score
+from mmseg_rmi.functional.blocked.closed_form import RegionSolver
+from mmseg_rmi.functional.mutual_information import log_volume
+from mmseg_rmi.functional.regions import centre, covariance_scale, extract_regions
 
 CPU = torch.device('cpu')
 
 
 def solve(settings, prediction, truth, kept=None, dtype=torch.float64):
     size = tuple(prediction.shape[1:])
-    solver = RegionSolver(
-        settings, size, len(prediction), 1 << 24, dtype, CPU, with_scores=dtype == torch.float64
-    )
+    solver = RegionSolver(settings, size, len(prediction), 1 << 24, dtype, CPU, with_scores=True)
     assert solver.block == len(prediction)
     return solver(prediction.to(dtype), truth.to(dtype), kept)
 
@@ -26,8 +26,9 @@ def readable(settings, prediction, truth, kept=None):
     """The same from centred points, the gradient by autograd."""
     prediction = prediction.clone().requires_grad_()
     points = [extract_regions(maps, settings.region_size) for maps in (truth, prediction)]
-    kept = torch.ones(points[0].shape[-1], dtype=torch.bool) if kept is None else kept
-    points = [centre(each, kept, settings.covariance) for each in points]
+    points = [centre(each, kept) for each in points]
+    scale = covariance_scale(points[0], kept, settings.covariance)
+    points = [each * scale.sqrt() for each in points]
     bounds = log_volume(*points, settings.ridge) / (2 * settings.dimension)
     (gradients,) = torch.autograd.grad(bounds.sum(), prediction)
     with torch.no_grad():
@@ -46,7 +47,7 @@ def down_sampled_maps(maps, size, seed, sharpness=1.0):
     region_size=st.integers(1, 4),
     size=st.tuples(st.integers(4, 14), st.integers(4, 14)),
     maps=st.integers(1, 4),
-    covariance=st.sampled_from(['sum', 'mean']),
+    covariance=st.sampled_from(['sum', 'mean', 'relative']),
     ridge=st.sampled_from([1e-9, 1e-6, 5e-4, 1.0]),
     drop=st.sampled_from([None, 0.1, 0.6, 1.0]),
     sharpness=st.sampled_from([0.1, 3.0, 30.0]),
@@ -61,9 +62,10 @@ def test_solution_equals_autograd_of_the_readable_form(
     kept = None
     if drop is not None:
         number = (size[0] - region_size + 1) * (size[1] - region_size + 1)
-        kept = torch.rand(number, generator=torch.Generator().manual_seed(seed)) >= drop
+        generator = torch.Generator().manual_seed(seed)
+        kept = (torch.rand(number, generator=generator) >= drop).expand(maps, -1)
     if (kept is None and size == (region_size, region_size)) or (
-        kept is not None and kept.sum() < 2
+        kept is not None and kept[0].sum() < 2
     ):
         solution = solve(settings, prediction, truth, kept)
         assert (solution.bounds == 0).all()  # fewer than two points have no covariance
@@ -98,7 +100,7 @@ def test_one_pixel_regions_are_ordinary_regression():
     torch.testing.assert_close(solve(settings, prediction, truth).bounds[0], expected)
 
 
-@pytest.mark.parametrize('covariance', ['sum', 'mean'])
+@pytest.mark.parametrize('covariance', ['sum', 'mean', 'relative'])
 def test_perfect_maps_score_one_and_constant_ones_zero(covariance):
     settings = RMISettings(covariance=covariance)
     _, truth = down_sampled_maps(3, (20, 20), seed=2)

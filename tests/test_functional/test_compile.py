@@ -5,7 +5,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from helpers.batches import make_batch
-from helpers.objectives import value_and_gradient
+from helpers.implementations import value_and_gradient
 from mmseg_rmi.losses import RMILoss
 
 SETTINGS = {

@@ -3,7 +3,7 @@ import torch
 
 from helpers import oracle
 from helpers.tolerances import assert_close
-from mmseg_rmi.functional import downsample, pooled_side
+from mmseg_rmi.functional.downsampling import downsample, pooled_side
 
 METHODS = ('avg', 'max', 'interp')
 

@@ -7,26 +7,21 @@ import torch
 
 from helpers import oracle
 from helpers.tolerances import assert_close
-from mmseg_rmi.functional import (
-    RMISettings,
-    centre,
-    extract_regions,
+from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional.mutual_information import (
     log_volume,
-    negative_lower_bounds,
     posterior_covariance,
+    square_root_log_volume,
 )
-from mmseg_rmi.functional.mutual_information import square_root_log_volume
+from mmseg_rmi.functional.reference import negative_lower_bounds
+from mmseg_rmi.functional.regions import centre, extract_regions, paired_points
 
 
 def random_points(dimension=4, number=50, seed=0, dtype=torch.float64):
     """Centred truth and prediction that share half of their variance."""
     generator = torch.Generator().manual_seed(seed)
     common, truth, prediction = torch.randn(3, dimension, number, generator=generator).double()
-    everything = torch.ones(number, dtype=torch.bool)
-    return tuple(
-        centre(points, everything, 'sum').to(dtype)
-        for points in (common + truth, common + prediction)
-    )
+    return tuple(centre(points).to(dtype) for points in (common + truth, common + prediction))
 
 
 def oracle_log_volume(truth, prediction, ridge, exact=False):
@@ -65,7 +60,7 @@ def test_tiny_ridge_equals_arithmetic_of_60_digits(ridge):
 def test_posterior_covariance_of_a_nearly_perfect_map_is_positive_semidefinite(dtype):
     maps = (torch.rand(129, 129, generator=torch.Generator().manual_seed(0)) > 0.5).to(dtype)
     points = extract_regions(maps, 3)
-    truth = centre(points, torch.ones(points.shape[-1], dtype=torch.bool), 'sum')
+    truth = centre(points)
     eigenvalues = torch.linalg.eigvalsh(posterior_covariance(truth, 0.999 * truth, 5e-4).double())
     assert eigenvalues.min() > 0
 
@@ -75,7 +70,7 @@ def test_float32_resolves_the_ridge_beside_a_large_nearly_perfect_map(agreement)
     """250,000 points: sums of their squares are off by more than the ridge in float32."""
     maps = (torch.rand(512, 512, generator=torch.Generator().manual_seed(0)) > 0.5).double()
     points = extract_regions(maps, 2)
-    truth = centre(points, torch.ones(points.shape[-1], dtype=torch.bool), 'sum')
+    truth = centre(points)
     prediction = agreement * truth
     expected = oracle_log_volume(truth, prediction, 5e-4)
     measured = log_volume(truth.float(), prediction.float(), 5e-4)
@@ -92,7 +87,9 @@ def lower_bound(truth, prediction, size):
         region_size=size, downsample_factor=1, covariance='mean', ridge=1e-9, nonnegative=False
     )
     truth, prediction = truth[None, None], prediction[None, None]
-    return -float(negative_lower_bounds(truth, prediction, torch.ones_like(truth) > 0, settings))
+    valid = torch.ones_like(truth) > 0
+    points = paired_points(truth, prediction, None, settings)
+    return -float(negative_lower_bounds(*points, valid, settings))
 
 
 @pytest.mark.parametrize('size', [1, 2, 3])
@@ -167,7 +164,9 @@ def test_half_the_height_of_a_map_explains_nearly_as_much():
     noise = torch.rand(truth.shape, generator=torch.Generator().manual_seed(4))
     prediction, valid = truth * (0.8 + 0.2 * noise), torch.ones_like(truth, dtype=torch.bool)
     whole, half, nothing = (
-        negative_lower_bounds(truth, height * prediction, valid, RMISettings()).item()
+        negative_lower_bounds(
+            *paired_points(truth, height * prediction, None, RMISettings()), valid, RMISettings()
+        ).item()
         for height in (1, 0.5, 0)
     )
     assert 0 < half - whole < 0.05 * (nothing - whole)

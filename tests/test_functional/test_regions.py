@@ -6,8 +6,13 @@ from hypothesis import strategies as st
 
 from helpers import oracle
 from helpers.tolerances import assert_close
-from mmseg_rmi.functional import RMISettings, centre, extract_regions
-from mmseg_rmi.functional.regions import kept_regions
+from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional.regions import (
+    centre,
+    covariance_scale,
+    extract_regions,
+    kept_regions,
+)
 
 
 @given(size=st.integers(1, 5), extra=st.tuples(st.integers(0, 6), st.integers(0, 6)))
@@ -43,12 +48,25 @@ def test_centred_points_square_to_the_covariance_of_those_kept(covariance, bias)
     kept = torch.arange(20) % 3 > 0
     number = int(kept.sum())
     expected = np.cov(points[:, kept].numpy(), bias=True) * (1 if bias else number)
-    centred = centre(points, kept, covariance)
-    assert_close(centred @ centred.mT, expected)
+    centred = centre(points, kept)
+    scale = covariance_scale(centred, kept, covariance)
+    assert_close(scale * centred @ centred.mT, expected)
+
+
+def test_relative_covariance_of_the_truth_has_a_mean_variance_of_one():
+    points = torch.randn(2, 3, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    centred = centre(torch.stack([points[0], 1e-3 * points[1]]))
+    scale = covariance_scale(centred, None, 'relative')
+    variances = (scale * centred @ centred.mT).diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+    assert_close(variances, [1.0, 1.0])
+
+
+def test_truth_that_does_not_vary_has_no_relative_covariance():
+    centred = centre(torch.full((3, 20), 0.3))
+    assert covariance_scale(centred, None, 'relative') == 0
 
 
 @pytest.mark.parametrize('number', [0, 1])
-@pytest.mark.parametrize('covariance', ['sum', 'mean'])
-def test_fewer_than_two_points_have_no_covariance(covariance, number):
-    centred = centre(torch.rand(4, 5), torch.arange(5) < number, covariance)
+def test_fewer_than_two_points_have_no_covariance(number):
+    centred = centre(torch.rand(4, 5), torch.arange(5) < number)
     assert (centred == 0).all()

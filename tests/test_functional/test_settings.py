@@ -26,7 +26,7 @@ from mmseg_rmi.functional import RMISettings
         (
             dict(covariance='expectation'),
             ValueError,
-            "covariance must be one of 'sum', 'mean', got 'expectation'",
+            "covariance must be one of 'sum', 'mean', 'relative', got 'expectation'",
         ),
         (dict(ridge=0), ValueError, 'ridge must be greater than 0, got 0'),
         (dict(ridge=-1e-6), ValueError, 'ridge must be greater than 0, got -1e-06'),

@@ -8,16 +8,11 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from helpers import drawn
-from helpers.allocations import Allocations, limit_blocks, visitors
+from helpers.allocations import Allocations, limit_blocks, workspaces
 from helpers.batches import block_labels, make_batch, sharp_logits
+from helpers.implementations import reference_loss, streamed_loss, torch_loss
 from helpers.scores import region_scores
-from mmseg_rmi.functional import (
-    Normalizers,
-    RMISettings,
-    one_pass_objective,
-    rmi_objective,
-    streamed_objective,
-)
+from mmseg_rmi.functional import Normalizers, RMISettings
 
 
 def up_sample(logits, labels, align_corners):
@@ -38,9 +33,9 @@ def test_every_term_is_that_of_the_up_sampled_logits(data, align_corners, low, d
     logits = F.adaptive_avg_pool2d(batch.logits, low).requires_grad_()
 
     full = up_sample(logits, labels, align_corners)
-    expected = one_pass_objective(full, labels, settings, ignore_index=ignore_index)
+    expected = torch_loss(full, labels, settings, ignore_index=ignore_index)
     (expected_gradient,) = torch.autograd.grad(expected, logits, retain_graph=True)
-    terms = streamed_objective(
+    terms = streamed_loss(
         logits, labels, settings, align_corners=align_corners, ignore_index=ignore_index
     )
     (gradient,) = torch.autograd.grad(terms.total, logits)
@@ -49,8 +44,8 @@ def test_every_term_is_that_of_the_up_sampled_logits(data, align_corners, low, d
     torch.testing.assert_close(terms.total, expected, rtol=tolerance, atol=tolerance)
     error = (gradient - expected_gradient).abs().max()
     assert error <= 10 * tolerance * expected_gradient.abs().max() + 1e-15
-    pixels_alone = RMISettings(loss_lambda=1)
-    pixel_term = settings.loss_lambda * rmi_objective(
+    pixels_alone = RMISettings(loss_lambda=1, pixel_term=settings.pixel_term)
+    pixel_term = settings.loss_lambda * reference_loss(
         full, labels, pixels_alone, ignore_index=ignore_index
     )
     torch.testing.assert_close(terms.total - terms.region, pixel_term, rtol=1e-5, atol=1e-5)
@@ -64,7 +59,7 @@ def test_score_is_the_mean_of_the_readable_scores(align_corners):
     logits, labels = make_batch(images=3, classes=5)
     labels[0][labels[0] == 2] = 0
     logits = F.avg_pool2d(logits, 3)
-    terms = streamed_objective(logits, labels, align_corners=align_corners)
+    terms = streamed_loss(logits, labels, align_corners=align_corners)
     full = up_sample(logits, labels, align_corners)
     scores = region_scores(full, labels, RMISettings())
     assert scores.isnan().sum() == 1
@@ -74,16 +69,14 @@ def test_score_is_the_mean_of_the_readable_scores(align_corners):
 def test_perfect_prediction_scores_one_and_an_empty_batch_zero():
     _, labels = make_batch(void=False)
     perfect = sharp_logits(labels, 3, 1e3)
-    torch.testing.assert_close(
-        streamed_objective(perfect, labels).score, torch.tensor(1.0).double()
-    )
-    nothing = streamed_objective(perfect, torch.full_like(labels, 255))
+    torch.testing.assert_close(streamed_loss(perfect, labels).score, torch.tensor(1.0).double())
+    nothing = streamed_loss(perfect, torch.full_like(labels, 255))
     assert nothing == (0, 0, 0, 0)
 
 
 def test_only_the_total_carries_a_gradient():
     logits, labels = make_batch(height=16, width=16)
-    terms = streamed_objective(logits[..., ::2, ::2].requires_grad_(), labels)
+    terms = streamed_loss(logits[..., ::2, ::2].requires_grad_(), labels)
     assert [term.requires_grad for term in terms] == [True, False, False, False]
 
 
@@ -91,8 +84,8 @@ def test_normalizers_divide_the_two_terms():
     logits, labels = make_batch(height=16, width=16)
     logits = logits[..., ::2, ::2]
     pixels = (labels != 255).sum() + 1
-    terms = streamed_objective(logits, labels)
-    divided = streamed_objective(
+    terms = streamed_loss(logits, labels)
+    divided = streamed_loss(
         logits, labels, normalizers=Normalizers(2 * pixels, torch.tensor(4 * len(labels)))
     )
     torch.testing.assert_close(divided.region, terms.region / 4)
@@ -105,9 +98,9 @@ def test_gradient_in_half_precision_is_rounded_once():
     logits, labels = make_batch(height=65, width=65)
     logits = F.avg_pool2d(logits, 4).half()
     leaf = logits.clone().requires_grad_()
-    streamed_objective(leaf, labels).total.backward()
+    streamed_loss(leaf, labels).total.backward()
     exact = up_sample(logits, labels, align_corners=False).double().requires_grad_()
-    rmi_objective(exact, labels).backward()
+    reference_loss(exact, labels).backward()
     low = logits.double().requires_grad_()
     up_sample(low, labels, align_corners=False).backward(exact.grad)
     rounding = 2**-11 * low.grad.abs() + 2**-25
@@ -116,9 +109,9 @@ def test_gradient_in_half_precision_is_rounded_once():
 
 def test_working_memory_is_gone_before_the_backward_pass():
     logits, labels = make_batch(height=16, width=16)
-    terms = streamed_objective(logits[..., ::2, ::2].requires_grad_(), labels)
+    terms = streamed_loss(logits[..., ::2, ::2].requires_grad_(), labels)
     assert terms.total.grad_fn is not None
-    assert not visitors()
+    assert not workspaces()
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
@@ -131,7 +124,7 @@ def test_no_more_than_one_image_is_held_at_full_resolution(monkeypatch, classes,
     logits = torch.randn(images, classes, 17, 17, generator=generator).to(dtype)
     logits.requires_grad_()
     with Allocations() as allocations:
-        streamed_objective(logits, labels).total.backward()
+        streamed_loss(logits, labels).total.backward()
     one_image = 4 * classes * side**2
     labels_and_a_block = max(labels.nbytes, 1 << 18)
     assert allocations.sizes[0] <= max(one_image, labels_and_a_block)

@@ -13,7 +13,7 @@ from torch import nn
 
 from helpers import affinity_oracle
 from helpers.batches import make_batch
-from helpers.objectives import value_and_gradient
+from helpers.implementations import value_and_gradient
 from helpers.tolerances import assert_close
 from mmseg_rmi.functional import affinity_field_loss
 from mmseg_rmi.losses import AffinityFieldLoss

@@ -8,7 +8,7 @@ from mmseg.structures import SegDataSample
 from torch.nn import functional as F
 
 from helpers.batches import make_batch
-from helpers.objectives import registered
+from helpers.implementations import registered
 from helpers.tolerances import assert_close
 
 

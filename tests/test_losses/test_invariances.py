@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.batches import make_batch, sharp_logits
-from helpers.objectives import OBJECTIVES, precision_of, value_and_gradient
+from helpers.implementations import LOSSES, precision_of, value_and_gradient
 from helpers.tolerances import assert_close
-from mmseg_rmi.functional import RMISettings, batch_normalizers
+from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional.contract import batch_normalizers
 
 SETTINGS = {
     'defaults': dict(),
@@ -22,14 +23,14 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(params=OBJECTIVES)
+@pytest.fixture(params=LOSSES)
 def objective_name(request):
     return request.param
 
 
 @pytest.fixture
 def objective(objective_name):
-    return OBJECTIVES[objective_name]
+    return LOSSES[objective_name]
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_nonnegative_adds_a_constant_and_leaves_the_gradient(objective, close):
     loss_lambda=st.sampled_from([0.0, 0.5, 1.0]),
     perfect=st.booleans(),
 )
-@pytest.mark.parametrize('objective', OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize('objective', LOSSES.values(), ids=LOSSES)
 def test_loss_is_never_negative(objective, seed, contrast, settings, loss_lambda, perfect):
     logits, labels = make_batch(seed=seed, contrast=contrast)
     if perfect:

@@ -5,7 +5,7 @@ import torch
 from mmseg.models.losses import CrossEntropyLoss
 
 from helpers.batches import make_batch
-from helpers.objectives import value_and_gradient
+from helpers.implementations import value_and_gradient
 from helpers.tolerances import assert_close
 from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from helpers.batches import make_batch
 from helpers.tolerances import assert_close
-from mmseg_rmi.functional import pooled_side
+from mmseg_rmi.functional.downsampling import pooled_side
 from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 
 every_loss = pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The objective in one visit equals the readable one, however its work is split."""
+"""The blocked loss equals the reference, however its work is split."""
 
 import math
 
@@ -9,17 +9,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from helpers import drawn
-from helpers.allocations import Allocations, limit_blocks, visitors
+from helpers.allocations import Allocations, limit_blocks, workspaces
 from helpers.batches import block_labels, make_batch, sharp_logits
-from helpers.objectives import value_and_gradient
-from helpers.scores import region_scores
-from mmseg_rmi.functional import (
-    RMISettings,
-    batch_normalizers,
-    one_pass_objective,
-    rmi_objective,
+from helpers.implementations import (
+    reference_loss,
+    streamed_loss,
+    torch_loss,
+    value_and_gradient,
 )
-from mmseg_rmi.functional.one_pass import ImageVisitor
+from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional.blocked import forward_backward
 from mmseg_rmi.losses import RMILoss
 
 # Half precision rounds the gradient, and nothing else.
@@ -36,6 +35,7 @@ def evaluate(objective, batch: drawn.Batch, settings: RMISettings, region_dtype=
         settings=settings,
         ignore_index=batch.ignore_index,
         pixel_weight=batch.pixel_weight,
+        class_weight=batch.class_weight,
         region_dtype=region_dtype,
     )
 
@@ -59,8 +59,8 @@ def assert_equal(measured, expected, value_tolerance: float, gradient_tolerance:
 def test_value_and_gradient_equal_the_reference(dtype, data):
     settings = data.draw(drawn.settings())
     batch = data.draw(drawn.batches(settings, dtype))
-    measured = evaluate(one_pass_objective, batch, settings)
-    expected = evaluate(rmi_objective, batch, settings)
+    measured = evaluate(torch_loss, batch, settings)
+    expected = evaluate(reference_loss, batch, settings)
     assert_equal(measured, expected, VALUE[dtype], GRADIENT[dtype])
 
 
@@ -70,8 +70,8 @@ def test_value_and_gradient_equal_the_reference(dtype, data):
 def test_float32_regions_come_close_to_float64(dtype, data):
     settings = data.draw(drawn.settings(ridges=(1e-4, 5e-4, 1.0)))
     batch = data.draw(drawn.batches(settings, dtype))
-    measured = evaluate(one_pass_objective, batch, settings, region_dtype=torch.float32)
-    expected = evaluate(rmi_objective, batch, settings, region_dtype=torch.float64)
+    measured = evaluate(torch_loss, batch, settings, region_dtype=torch.float32)
+    expected = evaluate(reference_loss, batch, settings, region_dtype=torch.float64)
     assert_equal(measured, expected, 1e-4, 1e-2)
 
 
@@ -82,9 +82,9 @@ def test_size_of_the_blocks_changes_nothing(monkeypatch, ignored, classes):
     batch = drawn.Batch(logits, labels, ignore_index=255, pixel_weight=None)
     settings = RMISettings(ignored=ignored, downsample_factor=2)
     limit_blocks(monkeypatch, 1)
-    map_by_map = evaluate(one_pass_objective, batch, settings)
+    map_by_map = evaluate(torch_loss, batch, settings)
     limit_blocks(monkeypatch, 1 << 40)
-    all_at_once = evaluate(one_pass_objective, batch, settings)
+    all_at_once = evaluate(torch_loss, batch, settings)
     assert_equal(map_by_map, all_at_once, 1e-12, 1e-9)
 
 
@@ -95,7 +95,7 @@ def test_cross_entropy_of_many_undecided_or_wrong_classes(classes, magnitude):
     labels = torch.zeros(1, 8, 8, dtype=torch.long)
     logits = torch.full((1, classes, 8, 8), float(magnitude))
     logits[:, 0] = -magnitude
-    value = one_pass_objective(logits, labels, RMISettings(loss_lambda=1))
+    value = torch_loss(logits, labels, RMISettings(loss_lambda=1))
     expected = classes * math.log1p(math.exp(magnitude)) * 64 / 65
     assert float(value) == pytest.approx(expected, rel=1e-5)
 
@@ -104,51 +104,40 @@ def test_one_image_stored_once_may_stand_for_many():
     """Logits that are expanded have no memory of their own for every image."""
     logits, labels = make_batch(images=3)
     stored = logits[:1].clone().requires_grad_()
-    one_pass_objective(stored.expand(3, -1, -1, -1), labels).backward()
-    _, expected = value_and_gradient(rmi_objective, logits[:1].repeat(3, 1, 1, 1), labels)
+    torch_loss(stored.expand(3, -1, -1, -1), labels).backward()
+    _, expected = value_and_gradient(reference_loss, logits[:1].repeat(3, 1, 1, 1), labels)
     torch.testing.assert_close(stored.grad, expected.sum(dim=0, keepdim=True))
-
-
-@pytest.mark.parametrize('downsample', ['avg', 'max', 'interp'])
-def test_scores_are_those_of_the_readable_points(downsample):
-    logits, labels = make_batch(images=1, classes=5)
-    labels[labels == 3] = 0
-    settings = RMISettings(downsample=downsample, region_size=2)
-    scores = visit(logits, labels, settings).scores
-    expected = region_scores(logits, labels, settings)[0]
-    assert expected.isnan().tolist() == [False, False, False, True, False]
-    torch.testing.assert_close(scores[~scores.isnan()], expected[~expected.isnan()])
 
 
 @pytest.mark.parametrize('downsample', ['avg', 'max'])
 def test_perfect_map_scores_one_and_a_constant_one_zero(downsample):
     _, labels = make_batch(images=1, void=False, height=32, width=32)
     settings = RMISettings(downsample=downsample, region_size=2)
-    scores = visit(sharp_logits(labels, 3, 1e3), labels, settings).scores
-    torch.testing.assert_close(scores, torch.ones(3, dtype=torch.float64))
-    scores = visit(torch.full((1, 3, 32, 32), -1e3).double(), labels, settings).scores
-    torch.testing.assert_close(scores, torch.zeros(3, dtype=torch.float64))
+    one, zero = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    terms = streamed_loss(sharp_logits(labels, 3, 1e3), labels, settings)
+    torch.testing.assert_close(terms.score, one)
+    terms = streamed_loss(torch.full((1, 3, 32, 32), -1e3).double(), labels, settings)
+    torch.testing.assert_close(terms.score, zero)
 
 
 @pytest.mark.parametrize('settings', [dict(downsample='max'), dict(downsample_factor=1)], ids=str)
-def test_class_that_fills_the_image_has_no_score(settings):
-    logits, labels = make_batch(images=1, classes=2)
-    scores = visit(logits, torch.zeros_like(labels), RMISettings(**settings)).scores
-    assert scores.isnan().all()
+def test_class_that_fills_the_image_is_left_out_of_the_score(settings):
+    logits, labels = make_batch(images=2, classes=2)
+    labels[0] = 0
+    settings = RMISettings(**settings)
+    expected = streamed_loss(logits[1:], labels[1:], settings).score
+    torch.testing.assert_close(streamed_loss(logits, labels, settings).score, expected)
 
 
-def visit(logits, labels, settings):
-    visitor = ImageVisitor(
-        logits.shape[1:],
-        settings,
-        batch_normalizers(labels),
-        ignore_index=255,
-        dtype=logits.dtype,
-        region_dtype=torch.float64,
-        device=logits.device,
-        with_scores=True,
-    )
-    return visitor.visit(logits[0], labels[0])
+@pytest.mark.parametrize('settings', [dict(), dict(activation='softmax', pixel_term='ce')], ids=str)
+def test_images_together_as_on_a_gpu_give_the_same(monkeypatch, settings):
+    """On a CPU a chunk is one image: let it be three, and the last one two."""
+    logits, labels = make_batch(images=5, classes=4)
+    batch = drawn.Batch(logits, labels, 255, None, torch.linspace(0, 1, 4))
+    settings = RMISettings(ignored='exclude', **settings)
+    expected = evaluate(torch_loss, batch, settings)
+    monkeypatch.setattr(forward_backward, 'split_work', lambda *sizes: (3, 2))
+    assert_equal(evaluate(torch_loss, batch, settings), expected, 1e-12, 1e-9)
 
 
 SIZES = dict(few_large_maps=(2, 5, 257), many_small_maps=(2, 150, 65))
@@ -170,9 +159,9 @@ def test_only_the_gradient_is_as_large_as_the_logits(
 
 
 def test_working_memory_is_gone_before_the_backward_pass():
-    loss = one_pass_objective(*random_batch(1, 3, 33))
+    loss = torch_loss(*random_batch(1, 3, 33))
     assert loss.grad_fn is not None
-    assert not visitors()
+    assert not workspaces()
 
 
 @pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode])

@@ -1,6 +1,6 @@
 """Bilinear interpolation into given memory, and differentiated by hand.
 
-Shapes: ``k`` maps, ``h x w`` before interpolation, ``H x W`` after it.
+Shapes: ``N`` images, ``k`` maps of each, ``h x w`` before interpolation, ``H x W`` after it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DETERMINISTIC_DEVICES = ('cpu',)
 
 
 def bilinear_into(out: Tensor, maps: Tensor, align_corners: bool) -> None:
-    """Interpolate maps, ``k x h x w``, into memory that is there already, ``k x H x W``.
+    """Interpolate maps, ``N x k x h x w``, into memory that is there already, ``N x k x H x W``.
 
     Args:
         out: written.
@@ -23,38 +23,38 @@ def bilinear_into(out: Tensor, maps: Tensor, align_corners: bool) -> None:
         align_corners: as in :func:`torch.nn.functional.interpolate`.
 
     Example:
-        >>> wide = torch.empty(1, 1, 3)
-        >>> bilinear_into(wide, torch.tensor([[[0.0, 1.0]]]), align_corners=True)
-        >>> wide
-        tensor([[[0.0000, 0.5000, 1.0000]]])
+        >>> wide = torch.empty(1, 1, 1, 3)
+        >>> bilinear_into(wide, torch.tensor([[[[0.0, 1.0]]]]), align_corners=True)
+        >>> wide.flatten()
+        tensor([0.0000, 0.5000, 1.0000])
     """
-    size = list(out.shape[1:])
+    size = list(out.shape[2:])
     if maps.dtype == out.dtype:
-        torch.ops.aten.upsample_bilinear2d.out(maps[None], size, align_corners, out=out[None])
+        torch.ops.aten.upsample_bilinear2d.out(maps, size, align_corners, out=out)
     else:
-        out.copy_(F.interpolate(maps[None], size, mode='bilinear', align_corners=align_corners)[0])
+        out.copy_(F.interpolate(maps, size, mode='bilinear', align_corners=align_corners))
 
 
 def bilinear_adjoint(gradient: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Gradient by the maps that were interpolated, the same bit for bit in every run.
+    """Compute the gradient by the maps that were interpolated, the same to the bit in every run.
 
     Args:
-        gradient: by the result of ``F.interpolate(..., mode='bilinear')``, ``k x H x W``.
+        gradient: by the result of ``F.interpolate(..., mode='bilinear')``, ``N x k x H x W``.
         size: ``(h, w)``.
         align_corners: as in ``F.interpolate``.
 
     Returns:
-        ``k x h x w``.
+        ``N x k x h x w``.
 
     Example:
-        >>> bilinear_adjoint(torch.ones(1, 4, 4), (2, 2), align_corners=False)
-        tensor([[[4., 4.],
-                 [4., 4.]]])
+        >>> bilinear_adjoint(torch.ones(1, 1, 4, 4), (2, 2), align_corners=False)[0, 0]
+        tensor([[4., 4.],
+                [4., 4.]])
     """
     if gradient.device.type in DETERMINISTIC_DEVICES:
         return torch.ops.aten.upsample_bilinear2d_backward(
-            gradient[None], list(gradient.shape[1:]), [1, len(gradient), *size], align_corners
-        )[0]
+            gradient, list(gradient.shape[2:]), [*gradient.shape[:2], *size], align_corners
+        )
     rows, columns = (
         F.interpolate(
             torch.eye(before, dtype=gradient.dtype, device=gradient.device)[None],
@@ -62,6 +62,6 @@ def bilinear_adjoint(gradient: Tensor, size: tuple[int, int], align_corners: boo
             mode='linear',
             align_corners=align_corners,
         )[0]
-        for before, after in zip(size, gradient.shape[1:], strict=True)
+        for before, after in zip(size, gradient.shape[2:], strict=True)
     )
     return rows @ gradient @ columns.mT

@@ -1,6 +1,6 @@
-"""Lower bound and gradient of one visit, without automatic differentiation.
+"""Lower bound and its gradient in closed form, without automatic differentiation.
 
-Shapes: ``k`` maps of ``h x w``, ``n`` points of ``d = R * R`` dimensions each.
+Shapes: ``m`` maps of ``h x w``, ``n`` points of ``d = R * R`` dimensions each.
 
 Stack a row of ones, the prediction's points P and the truth's points Y to X, ``(1 + 2d) x n``, and
 factorise their second moments with the ridge on all but the first diagonal entry::
@@ -31,6 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmseg_rmi.functional.regions import LEAST_VARIANCE, centre, covariance_scale
 from mmseg_rmi.functional.settings import RMISettings
 
 # A ridge this many times the number of points is far above the rounding of their second moments in
@@ -40,17 +41,17 @@ LEAST_RIDGE_PER_POINT = 1e-9
 # Stands for the number of points where there is none, so that the factor has an inverse.
 LEAST_COUNT = 1e-20
 
-# A truth whose variance is a smaller part of its second moment than this varies by rounding alone.
-LEAST_VARIANCE = 1e-11
+# With relative covariances, second moments are up to this many times the truth's variance.
+LARGEST_RELATIVE_MOMENT = 100
 
 
 class RegionSolution(NamedTuple):
-    """What :class:`RegionSolver` finds of ``k`` maps.
+    """The solution for ``m`` maps.
 
     Attributes:
-        bounds: ``-I_l - 1/2 log xi``, ``k``, in nats.
-        gradients: of the bounds by the prediction, ``k x h x w``.
-        scores: :func:`mmseg_rmi.functional.mutual_information.region_score`, ``k``, NaN where
+        bounds: ``-I_l - 1/2 log xi``, ``m``, in nats.
+        gradients: of the bounds by the prediction, ``m x h x w``.
+        scores: :func:`mmseg_rmi.functional.mutual_information.region_score`, ``m``, NaN where
             undefined; None if not asked for.
     """
 
@@ -60,10 +61,10 @@ class RegionSolution(NamedTuple):
 
 
 class RegionSolver:
-    """Bounds and gradients of blocks of down-sampled maps, in reused memory.
+    """Computes bounds and gradients of blocks of down-sampled maps, in reused memory.
 
     Args:
-        settings: the constants of the objective.
+        settings: the constants of the loss.
         size: ``(h, w)`` of the down-sampled maps.
         maps: how many there are to solve for; ``block`` of them go into one call.
         block_bytes: memory for the points of one call.
@@ -92,6 +93,7 @@ class RegionSolver:
         with_scores: bool = False,
     ) -> None:
         self.settings = settings
+        self.dtype = dtype
         self.with_scores = with_scores
         size_r, (self.height, width) = settings.region_size, size
         self.rows, self.columns = self.height - size_r + 1, width - size_r + 1
@@ -101,7 +103,7 @@ class RegionSolver:
         self.shifted = torch.empty(
             self.block, 1 + 2 * size_r, self.height, self.columns, dtype=dtype, device=device
         )
-        self.flow = torch.empty(
+        self.grad_points = torch.empty(
             self.block, settings.dimension, self.count, dtype=dtype, device=device
         )
         self.order = _joint_order(size_r, device)
@@ -109,9 +111,10 @@ class RegionSolver:
             (1 + 2 * settings.dimension,), settings.ridge, dtype=dtype, device=device
         )
         self.ridges[0] = LEAST_COUNT
-        points = 1 if settings.covariance == 'mean' else self.count
+        points = {'sum': self.count, 'mean': 1, 'relative': LARGEST_RELATIVE_MOMENT}
         self.squares_moments = (
-            dtype == torch.float64 and settings.ridge > LEAST_RIDGE_PER_POINT * points
+            dtype == torch.float64
+            and settings.ridge > LEAST_RIDGE_PER_POINT * points[settings.covariance]
         )
 
     def __call__(
@@ -120,33 +123,26 @@ class RegionSolver:
         """Solve for a block of maps.
 
         Args:
-            prediction: down-sampled p, ``k x h x w``.
-            truth: down-sampled y, ``k x h x w``.
-            kept: ``n``, boolean, the regions that count; all by default.
+            prediction: down-sampled p, ``m x h x w``.
+            truth: down-sampled y, ``m x h x w``.
+            kept: ``m x n``, boolean, the regions that count; all by default.
 
         Returns:
             Tensors of the solver's type; bounds and gradients are 0 if fewer than two regions
             count.
         """
-        d = self.settings.dimension
         shifted = self._shift_columns(prediction, truth)
-        moments = self._second_moments(shifted, kept)
-        count = moments[:1, :1, :1]
-        scale = 1 / count.clamp(min=1) if self.settings.covariance == 'mean' else 1.0
-
         if self.squares_moments:
-            log_diagonal, flow = self._solve_moments(moments, scale, shifted, kept)
+            solution, count = self._solve_moments(shifted, kept)
         else:
-            log_diagonal, flow = self._solve_points(scale, shifted, kept)
-        bounds = log_diagonal / d - self.settings.floor
-        gradients = self._overlap_add(flow)
-
-        enough = count.flatten() >= 2
-        scores = self._scores(moments, scale, log_diagonal) if self.with_scores else None
+            solution, count = self._solve_points(shifted, kept)
+        bounds, grad_points, scores = solution
+        enough = count >= 2
+        gradients = self._overlap_add(grad_points)
         return RegionSolution(bounds * enough, gradients * enough[:, None, None], scores)
 
     def _shift_columns(self, prediction: Tensor, truth: Tensor) -> Tensor:
-        """Ones, and both maps seen from each column of a region, ``k x (1 + 2R) x (h * columns)``.
+        """Return ones, and both maps seen from each column, ``m x (1 + 2R) x (h * columns)``.
 
         All columns in one line, the maps seen from another row are slices of these.
         """
@@ -162,7 +158,7 @@ class RegionSolver:
         return shifted[:, :, first * self.columns : (first + number) * self.columns]
 
     def _second_moments(self, shifted: Tensor, kept: Tensor | None) -> Tensor:
-        """``X X^T``, ``k x (1 + 2d) x (1 + 2d)``.
+        """Compute ``X X^T``, ``m x (1 + 2d) x (1 + 2d)``.
 
         The block of rows i and i + l of regions is that of rows i - 1 and i - 1 + l, but for the
         row of the map that enters and the one that leaves.
@@ -186,33 +182,52 @@ class RegionSolver:
                 joint[:, i + lag, :, i] = block.mT
         return joint.flatten(3).flatten(1, 2)[:, self.order][:, :, self.order]
 
-    def _solve_moments(
-        self, moments: Tensor, scale: Tensor | float, shifted: Tensor, kept: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Logarithm of L_YY's diagonal, summed, and ``1/d T_P^T T X``, ``k x d x n``."""
+    def _solve_moments(self, shifted: Tensor, kept: Tensor | None) -> tuple[RegionSolution, Tensor]:
+        """Solve from second moments; the gradients are by the points, ``1/d T_P^T T X``."""
         d, size, lines = self.settings.dimension, self.settings.region_size, shifted.shape[1]
+        moments = self._second_moments(shifted, None if kept is None else kept[:, None])
+        count = moments[:, 0, 0].clone()
+        covariance = _truth_covariance(moments, d)
+        scale = self._scale(covariance, count)
         factor = torch.linalg.cholesky_ex(moments * scale + self.ridges.diag()).L
         log_diagonal = factor.diagonal(dim1=-2, dim2=-1)[:, -d:].log().sum(dim=-1)
+        bounds = log_diagonal / d - self.settings.floor
 
         identity = torch.eye(1 + 2 * d, dtype=factor.dtype, device=factor.device)
         whitening = torch.linalg.solve_triangular(factor, identity, upper=False)[:, -d:]
         weights = whitening[:, :, 1 : 1 + d].mT @ whitening * (scale / d)
         by_row = weights.new_zeros(len(weights), d, size * lines)
         by_row[:, :, self.order] = weights
-        flow = self.flow[: len(shifted)].zero_()
+        grad_points = self.grad_points[: len(shifted)].zero_()
         for i, row_weights in enumerate(by_row.split(lines, dim=2)):
-            flow.baddbmm_(row_weights, self._rows(shifted, i, self.rows))
-        return log_diagonal, flow if kept is None else flow.mul_(kept)
+            grad_points.baddbmm_(row_weights, self._rows(shifted, i, self.rows))
+        if kept is not None:
+            grad_points.mul_(kept[:, None])
+        if not self.with_scores:
+            return RegionSolution(bounds, grad_points, None), count
 
-    def _solve_points(
-        self, scale: Tensor | float, shifted: Tensor, kept: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """The same from QR decompositions of points, the roots of the ridges among them."""
+        def log_volume(matrix: Tensor) -> Tensor:
+            factor = torch.linalg.cholesky_ex(matrix / self.settings.ridge + identity[:d, :d]).L
+            return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+
+        truth = covariance * scale
+        scores = self._scores(bounds, log_volume(truth), log_volume(2 * truth))
+        varies = _largest_diagonal(covariance) > LEAST_VARIANCE * _largest_diagonal(
+            moments[:, -d:, -d:]
+        )
+        return RegionSolution(bounds, grad_points, scores.where(varies, torch.nan)), count
+
+    def _solve_points(self, shifted: Tensor, kept: Tensor | None) -> tuple[RegionSolution, Tensor]:
+        """Solve likewise from QR decompositions of points, the roots of the ridges among them."""
         d, size = self.settings.dimension, self.settings.region_size
         points = torch.cat([self._rows(shifted, i, self.rows) for i in range(size)], dim=1)
-        points = points[:, self.order] * scale**0.5
+        points = points[:, self.order]
+        truth = centre(points[:, -d:], kept)
+        count = points.new_full((len(points),), self.count) if kept is None else kept.sum(dim=1)
+        scale = covariance_scale(truth, kept, self.settings.covariance)
+        points = points * scale.sqrt()
         if kept is not None:
-            points = points * kept
+            points = points * kept[:, None]
         roots = self.ridges.sqrt().diag().expand(len(points), -1, -1)
         regressors, residual = torch.cat([points, roots], dim=-1).split([1 + d, d], dim=1)
 
@@ -226,42 +241,72 @@ class RegionSolver:
             residual = residual - correction @ regressors
 
         factor = torch.linalg.qr(residual.mT).R
-        log_diagonal = factor.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
+        bounds = _log_diagonal(factor) / d - self.settings.floor
         unexplained = residual[:, :, : self.count]
         for triangle, upper in ((factor.mT, False), (factor, True)):
             unexplained = torch.linalg.solve_triangular(triangle, unexplained, upper=upper)
-        return log_diagonal, regression[:, :, 1:].mT @ unexplained * (-(scale**0.5) / d)
+        grad_points = regression[:, :, 1:].mT @ unexplained * (-scale.sqrt() / d)
+        if not self.with_scores:
+            return RegionSolution(bounds, grad_points, None), count
 
-    def _overlap_add(self, flow: Tensor) -> Tensor:
-        """What the regions say of each pixel, ``k x d x n``, summed to ``k x h x w``."""
+        def log_volume(points: Tensor) -> Tensor:
+            joined = torch.cat([points / self.settings.ridge**0.5, identity], dim=-1)
+            return 2 * _log_diagonal(torch.linalg.qr(joined.mT).R)
+
+        identity = torch.eye(d, dtype=points.dtype, device=points.device).expand(
+            len(points), -1, -1
+        )
+        scaled = truth * scale.sqrt()
+        scores = self._scores(bounds, log_volume(scaled), log_volume(2**0.5 * scaled))
+        varies = truth.square().sum(dim=-1).amax(dim=-1) > LEAST_VARIANCE * count
+        return RegionSolution(bounds, grad_points, scores.where(varies, torch.nan)), count
+
+    def _scale(self, covariance: Tensor, count: Tensor) -> Tensor:
+        """Compute :func:`mmseg_rmi.functional.regions.covariance_scale` from sums of products."""
+        if self.settings.covariance == 'sum':
+            return torch.ones_like(count)[:, None, None]
+        if self.settings.covariance == 'mean':
+            return (1 / count.clamp(min=1))[:, None, None]
+        variance = covariance.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+        varies = variance > LEAST_VARIANCE * count
+        return torch.where(varies, 1 / variance, torch.zeros_like(variance))[:, None, None]
+
+    def _scores(self, bounds: Tensor, unexplained: Tensor, doubled: Tensor) -> Tensor:
+        """Compute ``region_score`` from ``log det(S_Y / xi + I)`` and ``log det(2 S_Y / xi + I)``.
+
+        With P = Y, M is ``xi S_Y (S_Y + xi I)^-1``, and the matrices commute, so
+        ``log det(M + xi I) = d log xi + log det(2 S_Y / xi + I) - log det(S_Y / xi + I)``.
+        """
+        explained = unexplained - 2 * self.settings.dimension * bounds
+        return (explained / (2 * unexplained - doubled)).clamp(0, 1)
+
+    def _overlap_add(self, grad_points: Tensor) -> Tensor:
+        """Sum gradients by points, ``m x d x n``, over the places of each pixel: ``m x h x w``."""
         size = self.settings.region_size
-        by_column = flow.new_zeros(len(flow), size, self.height * self.columns)
-        for i, part in enumerate(flow.split(size, dim=1)):
+        by_column = grad_points.new_zeros(len(grad_points), size, self.height * self.columns)
+        for i, part in enumerate(grad_points.split(size, dim=1)):
             self._rows(by_column, i, self.rows).add_(part)
-        total = flow.new_zeros(len(flow), self.height, self.columns + size - 1)
+        total = grad_points.new_zeros(len(grad_points), self.height, self.columns + size - 1)
         for j, column in enumerate(by_column.unflatten(2, (self.height, -1)).unbind(1)):
             total[:, :, j : j + self.columns] += column
         return total
 
-    def _scores(self, moments: Tensor, scale: Tensor | float, log_diagonal: Tensor) -> Tensor:
-        """``V(0)`` and ``V(Y)`` of ``region_score`` from the eigenvalues of S_Y."""
-        d, ridge = self.settings.dimension, self.settings.ridge
-        sums = moments[:, :1, -d:]
-        covariance = moments[:, -d:, -d:] - sums.mT @ sums / moments[:, :1, :1].clamp(min=1)
-        eigenvalues = torch.linalg.eigvalsh(covariance * scale).clamp(min=0) / ridge
-        unexplained = eigenvalues.log1p().sum(dim=-1)
-        explicable = (2 * eigenvalues.log1p() - (2 * eigenvalues).log1p()).sum(dim=-1)
-        explained = unexplained - 2 * (log_diagonal - d * self.settings.floor)
-        variance, moment = (
-            values.diagonal(dim1=-2, dim2=-1)[:, -d:].amax(dim=-1)
-            for values in (covariance, moments)
-        )
-        varies = variance > LEAST_VARIANCE * moment
-        return (explained / explicable).clamp(0, 1).where(varies, torch.nan)
+
+def _truth_covariance(moments: Tensor, dimension: int) -> Tensor:
+    sums = moments[:, :1, -dimension:]
+    return moments[:, -dimension:, -dimension:] - sums.mT @ sums / moments[:, :1, :1].clamp(min=1)
+
+
+def _largest_diagonal(matrix: Tensor) -> Tensor:
+    return matrix.diagonal(dim1=-2, dim2=-1).amax(dim=-1)
+
+
+def _log_diagonal(factor: Tensor) -> Tensor:
+    return factor.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
 
 
 def _joint_order(size: int, device: torch.device) -> Tensor:
-    """Where the rows of X are among the lines of all rows of regions: ones, then P, then Y."""
+    """Return where the rows of X are among the lines of all rows of regions: ones, P, Y."""
     lines = 1 + 2 * size
     sides = torch.arange(size, device=device)
     place = sides[:, None] * lines + sides

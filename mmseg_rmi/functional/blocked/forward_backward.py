@@ -1,0 +1,510 @@
+"""Value and gradient of the loss in one pass over the logits.
+
+Blocks of maps that fit a budget go once through the activation, both terms and their gradient;
+nothing of full resolution is kept but the gradient itself, or, where logits are up-sampled first,
+that of a chunk of images.
+
+Shapes: ``B`` images, ``C`` classes, ``H x W`` labels, ``H' x W'`` logits, ``h x w`` down-sampled;
+``N`` images in a chunk, ``k`` classes in a block.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmseg_rmi.functional.blocked.closed_form import RegionSolver
+from mmseg_rmi.functional.blocked.interpolation import bilinear_adjoint, bilinear_into
+from mmseg_rmi.functional.blocked.pooling import Pooling
+from mmseg_rmi.functional.blocked.softplus_sum import LARGEST_PRODUCT, SoftplusSum
+from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms, working_dtype
+from mmseg_rmi.functional.reference import count_correct
+from mmseg_rmi.functional.regions import kept_regions
+from mmseg_rmi.utils.tracing import is_compiling
+
+# Working memory for the maps, and for the points, of one block. A CPU's fits its cache, and is
+# allocated once a batch: fresh memory costs more than most of the work done in it. A GPU wants few
+# large calls, and takes as many images at once as fit.
+BLOCK_BYTES = {'cpu': (5 << 20, 10 << 20), 'cuda': (1 << 30, 1 << 30)}
+
+
+def rmi_terms(
+    logits: Tensor,
+    labels: Tensor,
+    pixel_weight: Tensor | None,
+    class_weight: Tensor | None,
+    normalizers: Normalizers,
+    parameters: Parameters,
+) -> RMITerms:
+    """Compute the loss; the gradient is made with the value.
+
+    Arguments and result are those of :func:`mmseg_rmi.functional.reference.rmi_terms`.
+
+    Raises:
+        RuntimeError: when a second derivative is asked for.
+    """
+    others = (labels, pixel_weight, class_weight, *normalizers)
+    if torch.is_grad_enabled() and logits.requires_grad:
+        return RMITerms(*_RMIFunction.apply(logits, parameters, *others))
+    return forward_backward(parameters, None, logits, *others)
+
+
+class _RMIFunction(torch.autograd.Function):
+    """Makes the gradient with the value, for the first backward pass; another makes it anew.
+
+    It is kept in float32 or better until it is scaled by what comes from above.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, parameters: Parameters, *others: Any
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(logits, *others)
+        ctx.parameters = parameters
+        ctx.gradient = _gradient_memory(logits)
+        terms = forward_backward(parameters, ctx.gradient, logits, *others)
+        ctx.mark_non_differentiable(*terms[1:])
+        return tuple(terms)
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative()
+        logits, *others = ctx.saved_tensors
+        gradient, ctx.gradient = ctx.gradient, None
+        if gradient is None:
+            gradient = _gradient_memory(logits)
+            forward_backward(ctx.parameters, gradient, logits, *others)
+        return gradient.mul_(scale).to(logits.dtype), None, *[None] * len(others)
+
+
+def refuse_second_derivative() -> None:
+    """Raise in a backward pass that is recorded, which would take the gradient for a constant.
+
+    ``once_differentiable`` of torch does so only if what comes from above requires a gradient.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            'the gradient of the RMI loss cannot be differentiated: call backward without '
+            "create_graph=True, or take impl='reference'"
+        )
+
+
+def _gradient_memory(logits: Tensor) -> Tensor:
+    return torch.empty(logits.shape, dtype=working_dtype(logits), device=logits.device)
+
+
+def forward_backward(
+    parameters: Parameters,
+    gradient: Tensor | None,
+    logits: Tensor,
+    labels: Tensor,
+    pixel_weight: Tensor | None,
+    class_weight: Tensor | None,
+    pixels: Tensor,
+    images: Tensor,
+) -> RMITerms:
+    """Compute the loss of a batch, chunk by chunk of images, and write its gradient.
+
+    Args:
+        parameters: the constants of the call.
+        gradient: ``B x C x H' x W'``, of the working type; written if given.
+        logits: ``B x C x H' x W'``, as those that follow: see
+            :func:`mmseg_rmi.functional.reference.rmi_terms`.
+        labels: ``B x H x W``.
+        pixel_weight: ``B x H x W``.
+        class_weight: ``C``.
+        pixels: divisor of the pixel-wise term.
+        images: divisor of the region term.
+    """
+    workspace = Workspace(logits, labels, parameters)
+    loss_lambda, region_dtype = parameters.settings.loss_lambda, parameters.region_dtype
+    pixel_scale = (loss_lambda / pixels.to(region_dtype)).to(workspace.dtype)
+    region_scale = (1 - loss_lambda) / images.to(region_dtype)
+    pixel_sums, region_sums, scores, correct = [], [], [], []
+    for part in workspace.chunks:
+        full = workspace.up_sample(logits[part])
+        if parameters.with_score:  # before the gradient is written over the logits
+            correct.append(count_correct(full, labels[part], parameters.ignore_index))
+        weight = None if pixel_weight is None else pixel_weight[part]
+        chunk = _read_chunk(full, labels[part], weight, class_weight, pixel_scale, workspace)
+        into = None if gradient is None else workspace.gradient_of(full, gradient[part])
+
+        losses, max_places = _forward(chunk, workspace, into)
+        pixel_sums.append(losses.sum(dtype=region_dtype))
+        if chunk.target is not None:
+            bounds, found = _solve_regions(chunk.target, region_scale, workspace)
+            region_sums.append(bounds * region_scale)
+            scores.extend(found)
+        if gradient is not None and into is not None:
+            _backward(chunk, max_places, workspace, into)
+            if workspace.up_samples:
+                size = (gradient.shape[2], gradient.shape[3])
+                gradient[part] = bilinear_adjoint(into, size, parameters.align_corners)
+    region = _sum(region_sums, region_scale)
+    total = _sum(pixel_sums, region_scale) + region
+    score = torch.cat(scores).nanmean().nan_to_num() if scores else torch.zeros_like(region)
+    number = _sum(correct, region_scale)
+    return RMITerms(total.to(workspace.dtype), region.to(workspace.dtype), score, number)
+
+
+def _sum(values: list[Tensor], like: Tensor) -> Tensor:
+    return torch.stack(values).sum() if values else torch.zeros_like(like)
+
+
+def split_work(
+    batch: int, classes: int, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> tuple[int, int]:
+    """Return how many images make a chunk, and how many classes a block."""
+    fitting = _budget(device)[0] // (2 * height * width * dtype.itemsize)  # maps
+    block = max(1, min(fitting, LARGEST_PRODUCT, classes))
+    images = 1 if device.type == 'cpu' else max(1, min(fitting // classes, batch))
+    return images, block
+
+
+def skips_absent_classes(device: torch.device) -> bool:
+    """Tell whether data may shape the work: where the host reads labels for free."""
+    return device.type == 'cpu' and not is_compiling()
+
+
+def _budget(device: torch.device) -> tuple[int, int]:
+    return BLOCK_BYTES.get(device.type, BLOCK_BYTES['cuda'])
+
+
+class Workspace:
+    """Memory that chunks of images use one after the other, and what depends on sizes alone.
+
+    Args:
+        logits: ``B x C x H' x W'``.
+        labels: ``B x H x W``.
+        parameters: the constants of the call.
+    """
+
+    def __init__(self, logits: Tensor, labels: Tensor, parameters: Parameters) -> None:
+        settings, device = parameters.settings, logits.device
+        batch, classes, *low = logits.shape
+        height, width = labels.shape[1:]
+        self.parameters, self.settings = parameters, settings
+        self.dtype = working_dtype(logits)
+        self.pixel_activation = 'sigmoid' if settings.pixel_term == 'bce' else 'softmax'
+        has_regions = settings.loss_lambda < 1
+        self.activation = settings.activation if has_regions else self.pixel_activation
+        self.up_samples = [height, width] != low
+        images, block = split_work(batch, classes, height, width, self.dtype, device)
+        self.blocks = [slice(i, min(i + block, classes)) for i in range(0, classes, block)]
+        self.chunks = [slice(i, min(i + images, batch)) for i in range(0, batch, images)]
+
+        def memory(*shape: int) -> Tensor:
+            return torch.empty(shape, dtype=self.dtype, device=device)
+
+        self.full = memory(images, classes, height, width) if self.up_samples else None
+        self.scratch = memory(images, block, height, width)
+        self.unit = torch.ones((), dtype=self.dtype, device=device)
+        self.softplus_sum = SoftplusSum(self.scratch)
+        if not has_regions:
+            return
+        self.pooling = Pooling(
+            settings.downsample, settings.downsample_factor, (height, width), device
+        )
+        self.pooled = memory(images, classes, *self.pooling.pooled_size)
+        self.pooled_gradient = torch.empty_like(self.pooled)
+        self.solver = RegionSolver(
+            settings,
+            self.pooling.pooled_size,
+            images * classes,
+            _budget(device)[1],
+            parameters.region_dtype,
+            device,
+            with_scores=parameters.with_score,
+        )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether one term takes a sigmoid and the other a softmax.
+
+        The probabilities of one alone can wait in the memory of the gradient.
+        """
+        return self.activation != self.pixel_activation
+
+    def up_sample(self, logits: Tensor) -> Tensor:
+        """Return a chunk's logits of full resolution."""
+        if self.full is None:
+            return logits
+        full = self.full[: len(logits)]
+        bilinear_into(full, logits, self.parameters.align_corners)
+        return full
+
+    def gradient_of(self, full: Tensor, gradient: Tensor) -> Tensor:
+        """Return where to write the gradient by ``full``: over up-sampled logits if they allow."""
+        if not self.up_samples:
+            return gradient
+        return torch.empty_like(full) if self.mixes else full
+
+
+class RegionTarget(NamedTuple):
+    """The regions of a chunk's labels.
+
+    Attributes:
+        maps: down-sampled one-hot maps, ``N x C x h x w``.
+        present: the maps to solve for, of all ``N * C``, ascending; the others contribute nothing.
+        kept: ``N x n``, boolean, the regions that count; None if all do.
+        floor: the constant to add to the sum of the bounds, scalar.
+        competes: whether every logit moves the probabilities of all classes, as of a softmax.
+    """
+
+    maps: Tensor
+    present: list[int]
+    kept: Tensor | None
+    floor: Tensor
+    competes: bool
+
+    def has_class_in(self, block: slice) -> bool:
+        """Tell whether the region term depends on any class of a block."""
+        if self.competes:
+            return bool(self.present)
+        classes = self.maps.shape[1]
+        return any(block.start <= place % classes < block.stop for place in self.present)
+
+
+class Chunk(NamedTuple):
+    """The inputs of a chunk of images.
+
+    Attributes:
+        logits: ``N x C x H x W``.
+        valid: ``N x 1 x H x W``, of the working type, 1 or 0.
+        channel: ``N x 1 x H x W``, the channel of a pixel's label; 0 where there is none.
+        weight: ``N x 1 x H x W``, of the pixel in the pixel-wise term, 0 where ignored.
+        label_weight: ``N x 1 x H x W``, of the label's logit, 0 where there is none.
+        class_weight: ``C x 1 x 1``, of the channels in the binary cross entropy; None if 1.
+        label_logit: ``N x 1 x H x W``, the logit of the label.
+        log_sum: ``N x 1 x H x W``, log-sum-exp of the logits; None if no softmax is taken.
+        target: the regions of the labels; None if lambda is 1.
+    """
+
+    logits: Tensor
+    valid: Tensor
+    channel: Tensor
+    weight: Tensor
+    label_weight: Tensor
+    class_weight: Tensor | None
+    label_logit: Tensor
+    log_sum: Tensor | None
+    target: RegionTarget | None
+
+    def activate(
+        self, block: slice, activation: str, out: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the probabilities of a block of channels, in ``out`` if it is given."""
+        values = self.logits[:, block].to(dtype)
+        if activation == 'sigmoid' or self.log_sum is None:
+            return torch.sigmoid(values, out=out)
+        return torch.sub(values, self.log_sum, out=out).exp_()
+
+
+def _read_chunk(
+    logits: Tensor,
+    labels: Tensor,
+    pixel_weight: Tensor | None,
+    class_weight: Tensor | None,
+    pixel_scale: Tensor,
+    workspace: Workspace,
+) -> Chunk:
+    settings = workspace.settings
+    valid = labels != workspace.parameters.ignore_index
+    channel, has_label = labels.long(), valid
+    if logits.shape[1] == 1:
+        channel, has_label = torch.zeros_like(channel), valid & (labels == 1)
+    channel = channel.where(has_label, 0)
+    mask = valid.to(workspace.dtype)
+
+    weight = mask * pixel_scale
+    if pixel_weight is not None:
+        weight = weight * pixel_weight.to(workspace.dtype)
+    label_weight = weight * has_label
+    if class_weight is not None:
+        class_weight = class_weight.to(workspace.dtype)
+        label_weight = label_weight * class_weight[channel]
+        class_weight = class_weight.reshape(-1, 1, 1)
+    if settings.pixel_term == 'ce':
+        weight, class_weight = label_weight, None
+    takes_softmax = 'softmax' in (workspace.activation, workspace.pixel_activation)
+    return Chunk(
+        logits,
+        mask[:, None],
+        channel[:, None],
+        weight[:, None],
+        label_weight[:, None],
+        class_weight,
+        logits.gather(1, channel[:, None]).to(workspace.dtype),
+        _log_sum_exp(logits, workspace) if takes_softmax else None,
+        _find_target(channel, has_label, valid, workspace) if settings.loss_lambda < 1 else None,
+    )
+
+
+def _log_sum_exp(logits: Tensor, workspace: Workspace) -> Tensor:
+    """Compute the log-sum-exp over the channels, in the memory of one block of them.
+
+    It is NaN of all infinite logits, which a softmax may hide.
+    """
+    highest = logits.amax(dim=1, keepdim=True).to(workspace.dtype)
+    total = torch.zeros_like(highest)
+    for block in workspace.blocks:
+        values = logits[:, block].to(workspace.dtype)
+        scratch = workspace.scratch[: len(values), : values.shape[1]]
+        total += torch.sub(values, highest, out=scratch).exp_().sum(dim=1, keepdim=True)
+        total += 0 * values.sum()
+    return total.log_().add_(highest)
+
+
+def _find_target(
+    channel: Tensor, has_label: Tensor, valid: Tensor, workspace: Workspace
+) -> RegionTarget:
+    settings, solver = workspace.settings, workspace.solver
+    classes = workspace.pooled.shape[1]
+    kept = kept_regions(valid, settings)
+    enough = valid.flatten(1).any(dim=1) & (solver.count >= 2)
+    if kept is not None:
+        enough = kept.sum(dim=1) >= 2
+    floor = 0.0 if settings.nonnegative else classes * settings.floor
+    maps = workspace.pooling.one_hot(channel, has_label, classes, workspace.dtype)
+    present = list(range(len(maps) * classes))
+    if skips_absent_classes(channel.device):
+        present = maps.flatten(2).any(dim=2).flatten().nonzero().flatten().tolist()
+    total_floor = floor * enough.sum().to(solver.dtype)
+    return RegionTarget(maps, present, kept, total_floor, settings.activation == 'softmax')
+
+
+def _forward(
+    chunk: Chunk, workspace: Workspace, gradient: Tensor | None
+) -> tuple[Tensor, dict[int, Tensor | None]]:
+    """Compute the pixel-wise losses, and down-sample the probabilities of classes to solve for.
+
+    Returns:
+        Losses, weighted, ``N x 1 x H x W``; and of each block, by its first class, the places of
+        the maxima that pooling took. The gradient, if given, holds the probabilities afterwards.
+    """
+    settings, target, dtype = workspace.settings, chunk.target, workspace.dtype
+    max_places: dict[int, Tensor | None] = {}
+    for block in workspace.blocks:
+        out = None if gradient is None else gradient[:, block]
+        probability = None
+        if settings.pixel_term == 'bce':
+            class_weight = None if chunk.class_weight is None else chunk.class_weight[block]
+            into = None if workspace.mixes else out
+            sigmoid = workspace.softplus_sum.add(
+                chunk.logits[:, block].to(dtype), into, class_weight
+            )
+            probability = None if workspace.mixes else sigmoid
+        solved = target is not None and target.has_class_in(block)
+        if probability is None and (solved or (out is not None and not workspace.mixes)):
+            probability = chunk.activate(block, workspace.activation, out, dtype)
+        if solved and probability is not None:
+            pooled, max_places[block.start] = workspace.pooling.forward(
+                probability.mul_(chunk.valid)
+            )
+            workspace.pooled[: len(pooled), block] = pooled
+
+    of_all = chunk.log_sum
+    if of_all is None or settings.pixel_term == 'bce':
+        of_all = workspace.softplus_sum.pop_sum()[: len(chunk.logits)]
+    return of_all * chunk.weight - chunk.label_logit * chunk.label_weight, max_places
+
+
+def _solve_regions(
+    target: RegionTarget, region_scale: Tensor, workspace: Workspace
+) -> tuple[Tensor, list[Tensor]]:
+    """Solve for the classes that are present; keep the scaled gradients by the pooled maps.
+
+    Returns:
+        The sum of ``-I_l`` over images and classes, and the scores of the classes present.
+    """
+    solver, number = workspace.solver, len(target.maps)
+    pooled, truth = workspace.pooled[:number].flatten(0, 1), target.maps.flatten(0, 1)
+    gradients = workspace.pooled_gradient[:number].flatten(0, 1).zero_()
+    kept = target.kept
+    if kept is not None:
+        kept = kept[:, None].expand(-1, target.maps.shape[1], -1).flatten(0, 1)
+    bounds, scores = target.floor, []
+    for start in range(0, len(target.present), solver.block):
+        places = _as_slice(target.present[start : start + solver.block])
+        solution = solver(pooled[places], truth[places], None if kept is None else kept[places])
+        gradients[places] = (solution.gradients * region_scale).to(gradients.dtype)
+        positive = solution.bounds.clamp(min=0)  # below 0 by rounding alone
+        bounds = bounds + (positive if workspace.settings.nonnegative else solution.bounds).sum()
+        if solution.scores is not None:
+            scores.append(solution.scores)
+    return bounds, scores
+
+
+def _as_slice(places: list[int]) -> slice | list[int]:
+    """Return the index of places; a slice if none is left out, for a GPU would wait for a list."""
+    first, last = places[0], places[-1]
+    return slice(first, last + 1) if last - first < len(places) else places
+
+
+def _backward(
+    chunk: Chunk, max_places: dict[int, Tensor | None], workspace: Workspace, gradient: Tensor
+) -> None:
+    """Write the gradient of both terms in the place of the probabilities p that lie there.
+
+    It is ``q * weight - label_weight`` (the latter at the label), q the probability of the
+    pixel-wise term, and of the region term ``p * (1 - p) * dR/dp`` for a sigmoid or
+    ``p * (dR/dp - sum_k p_k dR/dp_k)`` for a softmax.
+    """
+    target, expected = chunk.target, None
+    if target is not None and target.competes:
+        expected = _expected_slope(target, max_places, workspace, gradient)
+    for block in workspace.blocks:
+        probability, weight, slope = gradient[:, block], chunk.weight, None
+        if chunk.class_weight is not None:
+            weight = weight * chunk.class_weight[block]
+        if target is not None and target.has_class_in(block):
+            slope = _slope(probability, block, expected, max_places, workspace)
+        if not workspace.mixes:
+            probability.mul_(weight if slope is None else slope.add_(weight))
+            continue
+        pixel = chunk.activate(block, workspace.pixel_activation, None, workspace.dtype)
+        if slope is None:
+            torch.mul(pixel, weight, out=probability)
+        else:
+            probability.mul_(slope).add_(pixel.mul_(weight))
+    gradient.scatter_add_(1, chunk.channel, -chunk.label_weight)
+
+
+def _slope(
+    probability: Tensor,
+    block: slice,
+    expected: Tensor | None,
+    max_places: dict[int, Tensor | None],
+    workspace: Workspace,
+) -> Tensor:
+    """Compute, in scratch memory, the factor that makes of p the region term's gradient."""
+    number, classes = probability.shape[:2]
+    slope = workspace.scratch[:number, :classes]
+    if expected is None:
+        torch.sub(workspace.unit, probability, out=slope)
+    else:
+        slope.fill_(1)
+    pooled_gradient = workspace.pooled_gradient[:number, block]
+    workspace.pooling.mul_adjoint_(slope, pooled_gradient, max_places[block.start])
+    return slope if expected is None else slope.sub_(expected)
+
+
+def _expected_slope(
+    target: RegionTarget,
+    max_places: dict[int, Tensor | None],
+    workspace: Workspace,
+    gradient: Tensor,
+) -> Tensor:
+    """Compute ``sum_k p_k dR/dp_k`` of every pixel, ``N x 1 x H x W``, of softmax maps p."""
+    number = len(gradient)
+    total = torch.zeros_like(gradient[:, :1])
+    for block in workspace.blocks:
+        if target.has_class_in(block):
+            product = workspace.scratch[:number, : block.stop - block.start]
+            product.copy_(gradient[:, block])
+            pooled_gradient = workspace.pooled_gradient[:number, block]
+            workspace.pooling.mul_adjoint_(product, pooled_gradient, max_places[block.start])
+            total += product.sum(dim=1, keepdim=True)
+    return total

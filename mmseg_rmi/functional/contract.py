@@ -1,0 +1,103 @@
+"""The arguments and the results that all implementations of the loss share.
+
+Each implementation is one function::
+
+    rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters) -> RMITerms
+
+Shapes: ``B`` images, ``C`` classes, ``H x W`` labels, ``H' x W'`` logits: the same, or a lower
+resolution from which they are up-sampled bilinearly first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmseg_rmi.functional.settings import RMISettings
+
+
+class Normalizers(NamedTuple):
+    """Divisors of the two sums of Eq. 16; scalars.
+
+    In distributed training both are those of the global batch over the number of processes, so that
+    the average of the processes' gradients is the gradient of the global batch.
+    """
+
+    pixels: Tensor
+    images: Tensor
+
+
+class RMITerms(NamedTuple):
+    """The loss of a batch and its parts, all scalars.
+
+    Attributes:
+        total: both terms; the only one that can be differentiated.
+        region: the region term's share of it.
+        score: mean of the region scores of the images' classes, in [0, 1]; 0 where there is none
+            or none was asked for.
+        correct: number of valid pixels whose greatest logit is their label's (for one channel:
+            whose logit is positive if and only if their label is 1); 0 if not asked for.
+    """
+
+    total: Tensor
+    region: Tensor
+    score: Tensor
+    correct: Tensor
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The constants of one call.
+
+    Args:
+        settings: the constants of the loss.
+        ignore_index: label of pixels that do not count.
+        align_corners: how logits of a lower resolution are up-sampled, see
+            :func:`torch.nn.functional.interpolate`.
+        with_score: whether to find ``score`` and ``correct``.
+        region_dtype: float64 or float32, of everything after the down-sampling.
+    """
+
+    settings: RMISettings
+    ignore_index: int = 255
+    align_corners: bool = False
+    with_score: bool = False
+    region_dtype: torch.dtype = torch.float64
+
+
+def batch_normalizers(labels: Tensor, ignore_index: int = 255) -> Normalizers:
+    """Return ``valid pixels + 1`` and ``B``, for a batch that is whole.
+
+    Args:
+        labels: ``B x H x W``, integer.
+        ignore_index: label of pixels that do not count.
+
+    Example:
+        >>> batch_normalizers(torch.tensor([[[0, 1, 255]]]))
+        Normalizers(pixels=tensor(3), images=tensor(1))
+    """
+    valid = (labels != ignore_index).sum()
+    return Normalizers(valid + 1, torch.full_like(valid, len(labels)))
+
+
+def default_region_dtype(device: torch.device) -> torch.dtype:
+    """Return float64 where the device has it, else float32.
+
+    Example:
+        >>> default_region_dtype(torch.device('cpu'))
+        torch.float64
+    """
+    return torch.float32 if device.type == 'mps' else torch.float64
+
+
+def working_dtype(logits: Tensor) -> torch.dtype:
+    """Return float64 for float64 logits, else float32: half precision is promoted."""
+    return torch.promote_types(logits.dtype, torch.float32)
+
+
+def promote(logits: Tensor) -> Tensor:
+    """Return logits in the working type."""
+    return logits.to(working_dtype(logits))

@@ -1,0 +1,122 @@
+"""The implementation of the loss for a GPU: kernels written in Triton.
+
+:mod:`.launch` reads top to bottom as the loss is computed, :mod:`.kernels` holds the kernels it
+launches and :mod:`.operators` makes both passes operators of torch. Triton itself is imported with
+the first loss that needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import os
+
+import torch
+from torch import Tensor
+
+from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms
+from mmseg_rmi.functional.settings import RMISettings
+from mmseg_rmi.utils.tracing import is_compiling
+
+# Triton's interpreter runs kernels on CPU tensors, slowly: for tests.
+INTERPRETED = os.environ.get('TRITON_INTERPRET', '0').lower() in ('1', 'true', 'on', 'yes', 'y')
+INSTALLED = importlib.util.find_spec('triton') is not None
+HAS_CUSTOM_OPERATORS = hasattr(torch.library, 'custom_op')  # torch 2.4
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+LARGEST_REGION_SIZE = 5
+LARGEST_FACTOR = 16
+LEAST_CAPABILITY = (7, 5)
+
+# Second moments in float64 resolve a ridge this many times the largest of them.
+LEAST_RIDGE_PER_MOMENT = 1e-9
+
+
+def unsupported_reason(
+    logits: Tensor, settings: RMISettings, size: tuple[int, int] | None = None
+) -> str | None:
+    """Return why the kernels cannot compute the loss of such logits, or None if they can.
+
+    A CUDA tensor that they refuse is told of in the log, once for each reason.
+
+    Args:
+        logits: ``B x C x H' x W'``.
+        settings: the constants of the loss.
+        size: ``(H, W)`` of the labels; that of the logits by default.
+
+    Example:
+        >>> unsupported_reason(torch.zeros(1, 2, 8, 8, dtype=torch.float64), RMISettings())
+        'the logits are torch.float64, not float32, float16 or bfloat16'
+    """
+    reason = _tensor_reason(logits) or _settings_reason(settings, size or logits.shape[2:])
+    if logits.device.type == 'cuda':
+        reason = reason or _device_reason(logits.device)
+        if reason is not None and not is_compiling():
+            _log_once(reason)
+    elif reason is None and not (logits.device.type == 'cpu' and INTERPRETED):
+        reason = f'the logits are on {logits.device.type}, not on a CUDA device'
+    return reason
+
+
+def rmi_terms(
+    logits: Tensor,
+    labels: Tensor,
+    pixel_weight: Tensor | None,
+    class_weight: Tensor | None,
+    normalizers: Normalizers,
+    parameters: Parameters,
+) -> RMITerms:
+    """Compute the loss, see :func:`mmseg_rmi.functional.reference.rmi_terms`.
+
+    Raises:
+        RuntimeError: in a backward pass with ``create_graph=True``.
+    """
+    from mmseg_rmi.functional.triton import operators  # imports triton
+
+    return operators.rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters)
+
+
+def _tensor_reason(logits: Tensor) -> str | None:
+    if not INSTALLED:
+        return 'Triton is not installed'
+    if not HAS_CUSTOM_OPERATORS:
+        return f'torch {torch.__version__} has no torch.library.custom_op, which came with 2.4'
+    if logits.dtype not in DTYPES:
+        return f'the logits are {logits.dtype}, not float32, float16 or bfloat16'
+    return None
+
+
+def _settings_reason(settings: RMISettings, size: tuple[int, int]) -> str | None:
+    if settings.loss_lambda == 1:
+        return None
+    if settings.downsample == 'interp':
+        return "downsample='interp' is not one of 'avg' and 'max'"
+    if settings.region_size > LARGEST_REGION_SIZE:
+        return f'region_size={settings.region_size} is above {LARGEST_REGION_SIZE}'
+    if settings.downsample_factor > LARGEST_FACTOR:
+        return f'downsample_factor={settings.downsample_factor} is above {LARGEST_FACTOR}'
+    least = LEAST_RIDGE_PER_MOMENT
+    if settings.covariance == 'sum':
+        least *= size[0] * size[1] / settings.downsample_factor**2
+    elif settings.covariance == 'relative':
+        least *= 1e3  # a rare class varies less than the prediction that tells of it
+    if settings.ridge < least:
+        return f'ridge={settings.ridge} is below {least:.1e}, which float64 does not resolve here'
+    return None
+
+
+def _device_reason(device: torch.device) -> str | None:
+    if torch.version.hip is not None:
+        return 'the kernels are tested on NVIDIA devices alone'
+    capability = torch.cuda.get_device_capability(device)
+    if capability < LEAST_CAPABILITY:
+        return f'compute capability {capability} is below {LEAST_CAPABILITY}'
+    return None
+
+
+@functools.cache
+def _log_once(reason: str) -> None:
+    logging.getLogger(__name__).warning(
+        'The RMI loss runs in plain torch instead of Triton kernels, which is slower: %s', reason
+    )
