@@ -81,10 +81,9 @@ def test_softmax_of_one_channel_is_refused(settings):
 
 
 def test_triton_on_a_cpu_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="impl='triton' cannot compute this: .*CUDA"):
-        RMILoss(impl='triton')(
-            *[each.float() if each.is_floating_point() else each for each in make_batch()]
-        )
+    logits, labels = make_batch()
+    with pytest.raises(ValueError, match=r"impl='triton' cannot compute this: .*CUDA"):
+        RMILoss(impl='triton')(logits.float(), labels)
 
 
 @pytest.mark.parametrize(

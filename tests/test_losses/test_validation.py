@@ -331,7 +331,11 @@ def test_pixel_term_alone_needs_no_region():
         (dict(downsample='mean'), ValueError, "downsample must be one of .* got 'mean'"),
         (dict(downsample_factor=0), ValueError, 'downsample_factor must be at least 1, got 0'),
         (dict(loss_lambda=2), ValueError, r'loss_lambda must lie in \[0, 1\], got 2'),
-        (dict(covariance='max'), ValueError, "covariance must be one of 'sum', 'mean', got 'max'"),
+        (
+            dict(covariance='max'),
+            ValueError,
+            "covariance must be one of 'sum', 'mean', 'relative', got 'max'",
+        ),
         (dict(ridge=0.0), ValueError, r'ridge must be greater than 0, got 0\.0'),
         (dict(ignored='keep'), ValueError, "ignored must be one of 'zero', 'exclude', got 'keep'"),
         (dict(ignored='exclude', downsample='interp'), ValueError, "ignored='exclude' needs cells"),

@@ -23,7 +23,8 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmseg_rmi.functional import RMISettings, one_hot, one_pass_objective
+from mmseg_rmi.functional import RMISettings, rmi_loss
+from mmseg_rmi.functional.reference import one_hot
 from tools.benchmark.machine import describe_run
 
 CLASSES = 5
@@ -45,7 +46,7 @@ def region_term(logits: Tensor, labels: Tensor, region: int, dtype: torch.dtype)
     """The quantities."""
     settings = RMISettings(region_size=region, loss_lambda=0)
     logits = logits.detach().requires_grad_()
-    loss = one_pass_objective(logits, labels, settings, region_dtype=dtype)
+    loss = rmi_loss(logits, labels, settings, region_dtype=dtype, impl='torch')
     return [loss.detach(), *torch.autograd.grad(loss, logits)]
 
 

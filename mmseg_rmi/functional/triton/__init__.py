@@ -31,6 +31,8 @@ LEAST_CAPABILITY = (7, 5)
 
 # Second moments in float64 resolve a ridge this many times the largest of them.
 LEAST_RIDGE_PER_MOMENT = 1e-9
+# ... which relative covariances make as large as this, where a class is rare.
+LARGEST_RELATIVE_MOMENT = 100
 
 
 def unsupported_reason(
@@ -49,7 +51,9 @@ def unsupported_reason(
         >>> unsupported_reason(torch.zeros(1, 2, 8, 8, dtype=torch.float64), RMISettings())
         'the logits are torch.float64, not float32, float16 or bfloat16'
     """
-    reason = _tensor_reason(logits) or _settings_reason(settings, size or logits.shape[2:])
+    reason = _tensor_reason(logits) or _settings_reason(
+        settings, size or (logits.shape[2], logits.shape[3])
+    )
     if logits.device.type == 'cuda':
         reason = reason or _device_reason(logits.device)
         if reason is not None and not is_compiling():
@@ -100,7 +104,7 @@ def _settings_reason(settings: RMISettings, size: tuple[int, int]) -> str | None
     if settings.covariance == 'sum':
         least *= size[0] * size[1] / settings.downsample_factor**2
     elif settings.covariance == 'relative':
-        least *= 1e3  # a rare class varies less than the prediction that tells of it
+        least *= LARGEST_RELATIVE_MOMENT
     if settings.ridge < least:
         return f'ridge={settings.ridge} is below {least:.1e}, which float64 does not resolve here'
     return None
@@ -109,6 +113,8 @@ def _settings_reason(settings: RMISettings, size: tuple[int, int]) -> str | None
 def _device_reason(device: torch.device) -> str | None:
     if torch.version.hip is not None:
         return 'the kernels are tested on NVIDIA devices alone'
+    if not torch.cuda.is_available():  # of a fake tensor
+        return 'there is no CUDA device'
     capability = torch.cuda.get_device_capability(device)
     if capability < LEAST_CAPABILITY:
         return f'compute capability {capability} is below {LEAST_CAPABILITY}'
