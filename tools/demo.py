@@ -8,7 +8,6 @@ again, it goes on from the last checkpoint.
 import argparse
 import contextlib
 import json
-import re
 import subprocess
 import sys
 import time
@@ -16,8 +15,8 @@ import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from mmseg_rmi.utils.command_line import run_tool
 
@@ -25,6 +24,9 @@ from mmseg_rmi.utils.command_line import run_tool
 with warnings.catch_warnings(), contextlib.redirect_stdout(None):
     warnings.simplefilter('ignore')
     import demo_report as report
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from tools.tool_process import Progress, run_tool
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs' / 'demo'
@@ -49,9 +51,6 @@ SHORT_OPTIONS = (
 
 # Rough shares of the time, on which the estimate of the time left in all rests.
 SHARES = {'CE train': 0.41, 'CE test': 0.06, 'RMI train': 0.47, 'RMI test': 0.06}
-
-LOG_LINE = re.compile(r'Iter\((?:train|test)\) \[ *(\d+)/(\d+)\]')
-LOG_FIELDS = re.compile(r'(?:eta|loss): (?:\d+ days?, )?\S+')
 
 
 @dataclass
@@ -93,10 +92,10 @@ class Monitor:
 
     def __init__(self, console: Console, finished: list[str]) -> None:
         self.lines = not console.is_terminal
-        self.bars = Progress(
-            TextColumn('{task.description:<9}'),
-            BarColumn(),
-            TextColumn('{task.fields[note]}'),
+        self.bars = bars.Progress(
+            bars.TextColumn('{task.description:<9}'),
+            bars.BarColumn(),
+            bars.TextColumn('{task.fields[note]}'),
             console=console,
             disable=self.lines,
         )
@@ -133,26 +132,12 @@ def run(command: list[str], log_file: Path, stage: str, monitor: Monitor) -> Non
     Raises:
         RuntimeError: The tool failed; holds the end of what it said.
     """
-    with (
-        log_file.open('a', buffering=1) as log,  # whole lines, for whoever looks on
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                log.write(line)
-                if found := LOG_LINE.search(line):
-                    done, total = map(int, found.groups())
-                    note = '  '.join([f'{done}/{total}', *LOG_FIELDS.findall(line)])
-                    monitor.report(stage, done / total, note)
-        except BaseException:
-            process.terminate()
-            raise
-    if process.returncode:
-        end = ''.join(log_file.read_text().splitlines(keepends=True)[-15:])
-        raise RuntimeError(f'{" ".join(command)}\nfailed:\n\n{end}\nall it said: {log_file}')
+
+    def note(progress: Progress) -> None:
+        said = '  '.join([f'{progress.done}/{progress.total}', *progress.fields])
+        monitor.report(stage, progress.done / progress.total, said)
+
+    run_tool(command, log_file, note)
 
 
 def train_and_test(experiment: Experiment, folder: Path, monitor: Monitor) -> None:

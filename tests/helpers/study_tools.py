@@ -6,13 +6,18 @@ they shall do beside is in the file ``orders.json`` of the data folder; what the
 """
 
 import json
+import time
 from pathlib import Path
 
 from rich.console import Console
 
-from helpers.tool_runs import load_tool
-
-study = load_tool('study.py')
+from tools.study import pool
+from tools.study.budget import Budget
+from tools.study.monitor import Monitor
+from tools.study.plan import read_plan
+from tools.study.results import Results
+from tools.study.runner import Runner
+from tools.study.work_queue import WorkQueue, choose
 
 TRAIN = """
 import json, os, pathlib, sys, time
@@ -110,18 +115,19 @@ class Place:
         lines = (self.folder / 'data' / 'cores.txt').read_text().splitlines()
         return [tuple(json.loads(line)) for line in lines]
 
-    def open(self, names=(), again=False):
-        plan = study.read_plan(self.folder / 'plan.yaml')
-        results = study.Results(self.folder / 'results.jsonl')
-        wanted = study.choose(plan, results, list(names), again)
-        return study.Study(plan, results, self.folder / 'work', wanted)
+    def open(self, names=(), again=False, minutes=None, clock=time.monotonic):
+        plan = read_plan(self.folder / 'plan.yaml')
+        results = Results(self.folder / 'results.jsonl')
+        wanted = choose(plan, results, list(names), again)
+        budget = Budget(minutes, on_cpu=True, clock=clock)
+        return WorkQueue(plan, results, self.folder / 'work', wanted, budget)
 
-    def run(self, names=(), again=False, jobs=1, threads=1):
-        opened = self.open(names, again)
+    def run(self, names=(), again=False, jobs=1, threads=1, patience=0.0, **budget):
+        queue = self.open(names, again, **budget)
         with (self.folder / 'said.txt').open('a') as said:
-            monitor = study.Monitor(Console(file=said, width=200))
-            with study.alone(opened.work_dir) as lock:
-                runner = study.Runner(
+            monitor = Monitor(Console(file=said, width=200), queue)
+            with pool.exclusive_lock(queue.work_dir, patience) as lock:
+                runner = Runner(
                     self.folder / 'data',
                     self.folder / 'weights.pth',
                     threads=threads,
@@ -129,8 +135,8 @@ class Place:
                     note=monitor.note,
                     tools=self.folder / 'tools',
                 )
-                study.run_all(opened, runner, monitor, jobs)
-        return opened
+                pool.run_all(queue, runner, monitor, jobs)
+        return queue
 
     def lines(self) -> dict[str, dict]:
         lines = (self.folder / 'results.jsonl').read_text().splitlines()

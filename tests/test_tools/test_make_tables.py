@@ -259,7 +259,7 @@ def test_folder_without_a_test_is_refused(tmp_path):
         tables.read_results([tmp_path])
     with pytest.raises(ValueError, match='is no folder'):
         tables.read_results([tmp_path / 'missing'])
-    with pytest.raises(ValueError, match=r'missing.jsonl is no file: tools/study.py'):
+    with pytest.raises(ValueError, match=r'missing.jsonl is no file: tools/study'):
         tables.read_results([tmp_path / 'missing.jsonl'])
 
 

@@ -1,6 +1,6 @@
 """Make the paper's tables 1 to 4 of your own runs: ``python tools/analysis/make_tables.py RUNS``.
 
-Reads what ``tools/test.py`` left at or below folders, or the results of ``tools/study.py``.
+Reads what ``tools/test.py`` left at or below folders, or the results of ``tools/study``.
 Network, loss and what was done at test time are taken from the config of each result. Runs equal in
 these are averaged, with their 95 % interval. What was not run is ``-``. The paper's own figures
 stand beside.
@@ -20,14 +20,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from estimates import Estimate
-from inference_time import seconds_per_image
 from rich.console import Console
 from rich.progress import track
-from table_formats import FORMATS, Cell, Table, to_rich
-from test_results import TestResult, read_results
 
 from mmseg_rmi.functional import RMISettings
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+from tools.analysis.inference_time import seconds_per_image
+from tools.analysis.results import TestResult, read_results
+from tools.analysis.table_formats import FORMATS, Cell, Table, to_rich
+from tools.study.estimates import Estimate
 
 PAPER = json.loads(Path(__file__).with_name('paper_tables.json').read_text())
 PAPER_NETWORKS = ('DeepLabv3', 'DeepLabv3+')
@@ -114,7 +116,7 @@ def embolden_best(
 ) -> list[list[Cell]]:
     """Set the best of each of the columns in bold, unless all are equal."""
     for index, column in enumerate(columns):
-        means = [row[index].mean if row[index] else None for row in values]
+        means = [found.mean if (found := row[index]) else None for row in values]
         known = [round(mean, 2) for mean in means if mean is not None]
         for row, mean in zip(block, means, strict=True):
             if mean is not None and min(known) < round(mean, 2) == max(known):
@@ -175,7 +177,8 @@ def classes_table(runs: Runs, number: str, data: str) -> Table:
     header = ['network', 'method', *(name for name, _ in measures), *paper_columns.get(number, [])]
     blocks = []
     for network in runs.networks() if number else sorted({*runs.networks()} - _absent(runs)):
-        block, values = [], []
+        block: list[list[Cell]] = []
+        values: list[list[Estimate | None]] = []
         for method in rows_of(runs, network, METHODS_OF_TABLE.get(number, ())):
             ours = best_of_crf(runs, network) if method == 'CE & CRF' else method
             found = [runs.estimate(network, ours, measure) for _, measure in measures]
@@ -235,9 +238,13 @@ def settings_table(runs: Runs) -> Table:
     for network in networks:
         by_settings: dict[RMISettings, list[TestResult]] = {s: [] for s in ablated}
         for result in runs.results:
-            if (result.network, result.backbone) == network and varies_regions_alone(result):
-                by_settings.setdefault(result.settings, []).append(result)
-        block, values = [], []
+            settings = result.settings
+            if settings is None or (result.network, result.backbone) != network:
+                continue
+            if varies_regions_alone(result):
+                by_settings.setdefault(settings, []).append(result)
+        block: list[list[Cell]] = []
+        values: list[list[Estimate | None]] = []
         for settings, results in by_settings.items():
             found = [value for value in map(metric('mIoU'), results) if value is not None]
             estimate = Estimate.of(found) if found else None

@@ -15,6 +15,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmseg_rmi.functional import RMISettings
+from tools.study.results import read_entries
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = {
@@ -120,32 +121,18 @@ def read_folder(folder: Path) -> Iterator[TestResult]:
     """
     if not folder.is_dir():
         raise ValueError(
-            f'{folder} is no folder: give work dirs of tools/test.py, or results of tools/study.py'
+            f'{folder} is no folder: give work dirs of tools/test.py, or results of tools/study'
         )
     for report in sorted(_reports(folder)):
         metrics = json.loads(report.read_text())
         yield make_result(report.parent.parent, read_config(report), metrics)
 
 
-def read_entries(file: Path) -> list[dict[str, Any]]:
-    """Read the lines of the results of ``tools/study.py``.
+def read_study(file: Path) -> Iterator[TestResult]:
+    """Read the reported runs of ``tools/study``, in the order in which they were finished.
 
     Raises:
         ValueError: there is no such file, or no line in it.
-    """
-    if not file.is_file():
-        raise ValueError(f'{file} is no file: tools/study.py --results {file} writes it')
-    entries = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
-    if not entries:
-        raise ValueError(f'{file} holds no result yet: tools/study.py --results {file} adds them')
-    return entries
-
-
-def read_study(file: Path) -> Iterator[TestResult]:
-    """Read the reported runs of ``tools/study.py``, in the order in which they were finished.
-
-    Raises:
-        ValueError: as :func:`read_entries`.
     """
     for entry in read_entries(file):
         if entry['stage'] == 'report' and not entry['repeat']:

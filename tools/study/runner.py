@@ -1,29 +1,30 @@
 """One cell of the study as processes of the training and the test tool."""
 
 import contextlib
-import importlib
+import ctypes
 import json
 import math
 import os
-import platform
-import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from study_plan import ROOT, Cell, Options, Plan, Result
+from tools.benchmark.machine import describe_machine, describe_versions
+from tools.study.fingerprint import Options
+from tools.study.plan import ROOT, Cell, Plan
+from tools.study.platforms import Platform, free_cores
+from tools.study.results import Entry
+from tools.tool_process import Progress, ToolFailure, run_tool
 
-TOOLS = ROOT / 'tools'
 WEIGHTS_OPTION = 'model.backbone.init_cfg.checkpoint'
-LOG_LINE = re.compile(r'Iter\((train|test)\) \[ *(\d+)/(\d+)\]')
 DIVERGED = 'FloatingPointError'  # of CheckInvalidLossHook
-MEMORY_UNITS = 1024**2 if sys.platform == 'darwin' else 1024  # of the system, in a MB
 CLOCK = ('time', 'data_time')
 # Large tensors in pages that stay with the process, in place of fresh ones in each iteration.
 ALLOCATOR = {
@@ -31,7 +32,7 @@ ALLOCATOR = {
     'MALLOC_TRIM_THRESHOLD_': str(2**33),
     'THP_MEM_ALLOC_ENABLE': '1',  # torch asks for huge pages
 }
-VERSIONS = ('torch', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmseg', 'timm', 'mmseg_rmi')
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 
 
 @dataclass
@@ -48,38 +49,43 @@ class Job:
     iterations: int
     done: int = 0  # iterations
 
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Cells of one kind take equally long."""
+        return self.config.name, json.dumps(self.test_options)
 
-class Failure(RuntimeError):
-    """A tool failed; holds the end of what it said."""
 
-
+@dataclass
 class Runner:
-    """Runs cells as processes of the training and the test tool."""
+    """Runs cells as processes of the training and the test tool.
 
-    def __init__(
-        self,
-        data: Path,
-        weights: Path,
-        *,
-        threads: int,
-        lock: int,
-        note: Callable[[Job, str], None],
-        tools: Path = TOOLS,
-    ) -> None:
-        self.data = data
-        self.weights = weights
-        self.threads = threads
-        self.lock = lock  # a file that processes keep open, see `alone`
-        self.note = note
-        self.tools = tools
-        self.processes: set[subprocess.Popen] = set()
-        self.stopping = False
+    Args:
+        data: folder of the data sets.
+        weights: of a pretrained backbone.
+        threads: of each process.
+        lock: a file that processes keep open, see ``exclusive_lock``.
+        note: is told how far a job is.
+        platform: what is computed on.
+        loading: settings of a config by which images are loaded.
+        tools: folder of the tools.
+    """
 
-    def run(self, job: Job, plan: Plan) -> Result:
+    data: Path
+    weights: Path
+    threads: int
+    lock: int
+    note: Callable[[Job, Progress], None]
+    platform: Platform = field(default_factory=Platform)
+    loading: Options = field(default_factory=dict)
+    tools: Path = ROOT / 'tools'
+    processes: set[subprocess.Popen] = field(default_factory=set)
+    stopping: bool = False
+
+    def run(self, job: Job, plan: Plan) -> Entry:
         """Train, unless that is over, and test; return the line for the results.
 
         Raises:
-            Failure: a tool failed, and not because the training diverged.
+            ToolFailure: a tool failed, and not because the training diverged.
         """
         training = self._train(job, plan)
         metrics: dict[str, Any] = {}
@@ -100,9 +106,12 @@ class Runner:
             'config_hash': job.config_hash,
             'metrics': metrics,
             **training,
+            'device': self.platform.device,
+            'precision': self.platform.precision,
+            'packed': self.platform.packed,
             'threads': self.threads,
-            'machine': describe_machine(),
-            'versions': find_versions(),
+            'machine': describe_machine('cpu' if self.platform.is_cpu else 'cuda'),
+            'versions': describe_versions(),
             'finished': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         }
 
@@ -126,9 +135,10 @@ class Runner:
         """Train from the latest checkpoint, if there is one, to the end or to where it diverges."""
         command = ['train.py', job.config, '--work-dir', job.folder, '--resume']
         log = job.folder / 'train.log'
+        options = {**job.options, **self._places(job, plan), **self.loading}
         try:
-            memory = self._run(command, {**job.options, **self._places(job, plan)}, log, job)
-        except Failure:
+            memory = self._run(command, options, log, job)
+        except ToolFailure:
             said = [line for line in log.read_text().splitlines() if DIVERGED in line]
             if self.stopping or not said:
                 raise
@@ -152,7 +162,7 @@ class Runner:
         return job.folder / f'iter_{job.iterations}.pth'
 
     def _places(self, job: Job, plan: Plan) -> Options:
-        """Where data and weights lie here."""
+        """Tell where data and weights lie here."""
         root = self.data / plan.data[job.cell.data]['folder']
         roots = {
             f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')
@@ -162,38 +172,42 @@ class Runner:
 
     def _run(self, command: list, options: Options, log_file: Path, job: Job) -> int:
         """Run a tool to its end, as the log tells how far it is; return its peak memory in MB."""
+        if self.stopping:
+            raise ToolFailure('the study is being stopped')
+
+        def note(progress: Progress) -> None:
+            if progress.stage == 'train':
+                job.done = progress.done
+            self.note(job, progress)
+
         tool, *arguments = command
         line = [sys.executable, str(self.tools / tool), *map(str, arguments), '--cfg-options']
         line += [f'{key}={value}' for key, value in options.items()]
-        environment = {**ALLOCATOR, **os.environ, 'OMP_NUM_THREADS': str(self.threads)}
-        if self.threads > len(free_cores()):
-            environment['OMP_WAIT_POLICY'] = 'PASSIVE'  # to wait asleep, another wants the core
-        with (
-            log_file.open('a', buffering=1) as log,
-            subprocess.Popen(
-                line,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=environment,
-                pass_fds=(self.lock,),
-            ) as process,
-        ):
+        started: list[subprocess.Popen] = []
+
+        def keep(process: subprocess.Popen) -> None:
+            started.append(process)
             self.processes.add(process)
-            assert process.stdout is not None
-            for said in process.stdout:
-                log.write(said)
-                if found := LOG_LINE.search(said):
-                    if found[1] == 'train':
-                        job.done = int(found[2])
-                    self.note(job, f'{found[1]} {found[2]}/{found[3]}')
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            self.processes.discard(process)
-        if process.returncode:
-            end = ''.join(log_file.read_text().splitlines(keepends=True)[-15:])
-            raise Failure(f'{" ".join(line)}\nfailed:\n\n{end}\nall it said: {log_file}')
-        return round(usage.ru_maxrss / MEMORY_UNITS)
+
+        try:
+            return run_tool(
+                line,
+                log_file,
+                note,
+                keep,
+                env=self._environment(),
+                pass_fds=(self.lock,),
+                preexec_fn=_end_with_parent,
+            )
+        finally:
+            self.processes.difference_update(started)
+
+    def _environment(self) -> Mapping[str, str]:
+        variables = {**ALLOCATOR, **os.environ, **self.platform.variables}
+        variables |= {'OMP_NUM_THREADS': str(self.threads), 'PYTHONUNBUFFERED': '1'}
+        if self.threads > len(free_cores()):
+            variables['OMP_WAIT_POLICY'] = 'PASSIVE'  # to wait asleep, another wants the core
+        return variables
 
     def stop(self) -> None:
         """End the tools that are running; their runs can be resumed."""
@@ -202,8 +216,14 @@ class Runner:
             process.terminate()
 
 
+def _end_with_parent() -> None:
+    """Let a tool end with the study, however that ends, where Linux can."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def scalars(folder: Path) -> Iterator[dict[str, Any]]:
-    """What mmengine logged about a run, all its parts together."""
+    """Read what MMEngine logged about a run, all its parts together."""
     for file in sorted(folder.glob('*/vis_data/scalars.json')):
         for line in file.read_text().splitlines():
             with contextlib.suppress(json.JSONDecodeError):  # cut off with the run
@@ -214,38 +234,3 @@ def clean_metrics(logged: dict[str, Any]) -> dict[str, Any]:
     """Round what the test tool logged, less the clock; what is not a number becomes None."""
     kept = {key: value for key, value in logged.items() if key not in CLOCK}
     return {key: None if math.isnan(value) else round(value, 3) for key, value in kept.items()}
-
-
-def describe_machine() -> str:
-    """Name of the processor and the number of its cores."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        name = describe_processor(Path('/proc/cpuinfo').read_text()) or name
-    return f'{name}, {os.cpu_count()} cores'
-
-
-def describe_processor(cpuinfo: str) -> str:
-    """Name of the first processor that Linux lists, with the numbers that tell its generation.
-
-    Another generation rounds in another way, and the same seed does not lead to the same network.
-    """
-    fields = ('model name', 'cpu family', 'model')
-    found = [re.search(rf'^{field}\s*: (.*)', cpuinfo, re.MULTILINE) for field in fields]
-    name, family, model = ['' if match is None else match[1] for match in found]
-    return f'{name}, family {family}, model {model}' if family and model else name
-
-
-def find_versions() -> dict[str, str]:
-    """Versions of what computes."""
-    versions = {'python': platform.python_version()}
-    for name in VERSIONS:
-        with contextlib.suppress(ModuleNotFoundError):
-            versions[name] = str(importlib.import_module(name).__version__)
-    return versions
-
-
-def free_cores() -> list[int]:
-    """The cores that this thread, and what it starts, may run on."""
-    if hasattr(os, 'sched_getaffinity'):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

@@ -5,11 +5,18 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from PIL import Image
 
-from helpers.tool_runs import load_tool
+from helpers.tool_runs import ROOT
+from tools.study import __main__ as study
+from tools.study import figures, repeat_tables, report, selection, tables, tuning_tables
+from tools.study.estimates import Estimate
+from tools.study.page import BEGIN, END, insert
+from tools.study.plan import read_plan
+from tools.study.results import read_entries
 
-report = load_tool('analysis/study_report.py')
+PLAN = read_plan(study.PLAN)
 
 # Of CE and RMI on three seeds; the gains are 4, 3 and 5: mean 4, standard deviation 1.
 CE, RMI = (50.0, 52.0, 51.0), (54.0, 55.0, 56.0)
@@ -27,7 +34,7 @@ def entry(method, seed, score, *, data='camvid', stage='report', repeat=0, facto
             'aAcc': 90.0,
             'boundary/mIoU': score / 2,
             **{f'trimap/mIoU.{width}': score - 10 / width for width in (1, 3, 40)},
-            **{f'IoU.{name}': score + shift for shift, name in enumerate(report.THIN)},
+            **{f'IoU.{name}': score + shift for shift, name in enumerate(selection.THIN)},
         }
     return {
         'cell': f'{data}/{method}/{last}{suffix}',
@@ -72,31 +79,35 @@ def has_row(lines, first, start, end):
     return any(line.startswith(f'| {first} |') for line in lines[begin:stop])
 
 
+def tuned(entries):
+    return selection.tuning_scores(selection.tuning_runs(entries, 'camvid'), PLAN)
+
+
 def test_an_interval_is_students():
-    found = report.Estimate.of([4.0, 3.0, 5.0])
+    found = Estimate.of([4.0, 3.0, 5.0])
     assert found.mean == pytest.approx(4)
     assert found.half_width == pytest.approx(HALF_WIDTH, abs=1e-3)
     assert found.is_clear
     # With 1 degree of freedom 12.706; the standard deviation of 0 and 2 is sqrt(2).
-    found = report.Estimate.of([0.0, 2.0])
+    found = Estimate.of([0.0, 2.0])
     assert found.half_width == pytest.approx(12.706, abs=1e-3)
     assert not found.is_clear
 
 
 def test_one_seed_has_no_interval_and_nothing_clear():
-    found = report.Estimate.of([4.0])
+    found = Estimate.of([4.0])
     assert math.isnan(found.half_width)
     assert not found.is_clear
     assert f'{found:+}' == '+4.00'
 
 
 def test_gains_are_paired_by_seed(entries):
-    reported = report.Reported([*entries, entry('rmi', 7, 99.0)], 'camvid')
-    assert reported.gains('rmi', report.metric('mIoU')) == {0: 4.0, 1: 3.0, 2: 5.0}
+    reported = selection.Reported([*entries, entry('rmi', 7, 99.0)], 'camvid', PLAN)
+    assert reported.gains('rmi', selection.metric('mIoU')) == {0: 4.0, 1: 3.0, 2: 5.0}
 
 
 def test_the_report_holds_means_gains_intervals_and_every_seed(entries, tmp_path):
-    lines = report.write_report(entries, tmp_path)
+    lines = report.write_report(entries, PLAN, tmp_path)
     name, rate, score, boundary, band, thin, _, seeds = row(lines, 'CE')
     assert (name, rate, seeds) == ('CE', 'x 2', '50.00, 52.00, 51.00')
     assert (score, boundary) == ('51.00 ± 2.48', '25.50 ± 1.24')
@@ -108,15 +119,15 @@ def test_the_report_holds_means_gains_intervals_and_every_seed(entries, tmp_path
 
 
 def test_a_class_has_its_means_and_its_gain(entries, tmp_path):
-    lines = report.write_report(entries, tmp_path)
+    lines = report.write_report(entries, PLAN, tmp_path)
     assert row(lines, 'bicyclist') == ['bicyclist', '55.00', '59.00', '**+4.00 ± 2.48**']
 
 
 def test_every_method_of_the_headline_has_its_gain_on_each_class(entries, tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(report, 'save', lambda figure, file: drawn.update({file.name: figure}))
+    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
     crf = entry('ce-crf1', 1, 53.5, run_of='ce')
-    lines = report.write_report([*entries, crf, entry('bce', 0, 49.0)], tmp_path)
+    lines = report.write_report([*entries, crf, entry('bce', 0, 49.0)], PLAN, tmp_path)
     head = row(lines, 'IoU')
     assert head[-2:] == ['RMI above CE', 'CE & CRF-1 above CE']
     assert row(lines, 'bicyclist')[-2:] == ['**+4.00 ± 2.48**', '+1.50']
@@ -132,9 +143,9 @@ def test_intervals_of_fewer_than_three_seeds_do_not_stretch_the_figure(
     entries, tmp_path, monkeypatch
 ):
     drawn = {}
-    monkeypatch.setattr(report, 'save', lambda figure, file: drawn.update({file.name: figure}))
+    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
     crf = [entry('ce-crf1', seed, score, run_of='ce') for seed, score in [(1, 53.5), (2, 70.0)]]
-    report.write_report([*entries, *crf], tmp_path)
+    report.write_report([*entries, *crf], PLAN, tmp_path)
     (axes,) = drawn['camvid_classes.png'].axes
     widths = {
         bars.get_label(): {round(np.ptp(bar[:, 0]), 2) for bar in bars.lines[2][0].get_segments()}
@@ -144,19 +155,19 @@ def test_intervals_of_fewer_than_three_seeds_do_not_stretch_the_figure(
 
 
 def test_the_memory_of_a_method_is_told(entries, tmp_path):
-    lines = report.write_report(entries, tmp_path)
+    lines = report.write_report(entries, PLAN, tmp_path)
     assert row(lines, 'RMI', start='peak MB') == ['RMI', '2000']
 
 
 def test_tests_of_other_methods_networks_have_no_cost(entries, tmp_path):
-    lines = report.write_report([*entries, entry('ce-crf1', 0, 49.0, run_of='ce')], tmp_path)
+    lines = report.write_report([*entries, entry('ce-crf1', 0, 49.0, run_of='ce')], PLAN, tmp_path)
     assert row(lines, 'CE & CRF-1', start='above CE')[2] == '-1.00'
     assert not has_row(lines, 'CE & CRF-1', start='peak MB', end='Tuning')
 
 
 def test_rmi_is_set_beside_every_other_method(entries, tmp_path):
     others = [entry('ce-crf1', seed, score) for seed, score in [(0, 56.0), (1, 54.0)]]
-    lines = report.write_report([*entries, *others], tmp_path)
+    lines = report.write_report([*entries, *others], PLAN, tmp_path)
     _, count, gain, *_, seeds = row(lines, 'CE & CRF-1', start='RMI above')
     assert (count, seeds) == ('2', '-2.00, +1.00')
     assert gain.startswith('-0.50')
@@ -165,15 +176,15 @@ def test_rmi_is_set_beside_every_other_method(entries, tmp_path):
 
 def test_one_curve_of_rates_is_no_figure(entries, tmp_path):
     first = [e for e in entries if e['method'] == 'ce']
-    lines = report.write_report(first, tmp_path)
+    lines = report.write_report(first, PLAN, tmp_path)
     assert row(lines, 'CE', start='Tuning') == ['CE', '40.00', '**41.50**']
     assert not (tmp_path / 'camvid_tuning.png').exists()
 
 
 def test_trimap_curves_are_drawn_with_their_gain(entries, tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(report, 'save', lambda figure, file: drawn.update({file.name: figure}))
-    report.write_report(entries, tmp_path)
+    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
+    report.write_report(entries, PLAN, tmp_path)
     level, gain = drawn['camvid_trimap.png'].axes
     assert [line.get_label() for line in level.lines] == ['CE', 'RMI']
     assert list(level.lines[1].get_xdata()) == [1, 3, 40]
@@ -183,22 +194,22 @@ def test_trimap_curves_are_drawn_with_their_gain(entries, tmp_path, monkeypatch)
 
 
 def test_variants_of_rmi_are_compared_with_rmi_alone(entries, tmp_path):
-    lines = report.write_report([*entries, entry('rmi-df2', 0, 53.5)], tmp_path)
+    lines = report.write_report([*entries, entry('rmi-df2', 0, 53.5)], PLAN, tmp_path)
     assert row(lines, 'DF 2', start='above RMI')[1:3] == ['1', '-0.50']
     assert not has_row(lines, 'DF 2', start='above CE', end='peak MB')
 
 
 def test_the_best_rate_is_bold_and_a_diverged_one_named(entries):
-    lines = report.tabulate_tuning(report.tuning_scores(report.tuning_runs(entries, 'camvid')))
+    lines = tuning_tables.tabulate_tuning(tuned(entries), PLAN)
     assert row(lines, 'CE') == ['CE', '40.00', '**41.50**']
     assert row(lines, 'RMI') == ['RMI', '**45.00**', 'diverged']
 
 
 def test_a_method_of_one_rate_is_no_curve(entries, tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(report, 'save', lambda figure, file: drawn.update({file.name: figure}))
+    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
     bce = entry('bce', 9, 46.0, stage='tuning', factor=2)
-    lines = report.write_report([*entries, bce], tmp_path)
+    lines = report.write_report([*entries, bce], PLAN, tmp_path)
     (axes,) = drawn['camvid_tuning.png'].axes
     assert [line.get_label() for line in axes.lines] == ['CE', 'RMI']
     assert list(axes.lines[0].get_ydata()) == [40.0, 41.5]
@@ -210,7 +221,7 @@ def test_choices_are_compared_with_rmi_at_the_same_rate(entries, tmp_path):
     """They are variants of RMI, at one rate: not rows or curves of tuning."""
     tried = [('rmi-df2', 1, 46.5), ('rmi-df2', 2, 47.0), ('rmi-r5', 1, None), ('rmi-max', 4, 40.0)]
     variants = [entry(name, 9, s, stage='tuning', factor=f) for name, f, s in tried]
-    lines = report.write_report([*entries, *variants], tmp_path)
+    lines = report.write_report([*entries, *variants], PLAN, tmp_path)
     choices = lines[next(i for i, line in enumerate(lines) if 'choices' in line) + 2 :]
     assert [line.split(' | ')[0].strip('| ') for line in choices[: choices.index('')]] == [
         *('', '---', 'RMI as released', 'DF 2', 'R 5', 'RMI as released', 'DF 2')
@@ -235,7 +246,7 @@ def test_a_choice_is_compared_with_the_run_of_rmi_that_is_nearest_in_time(entrie
     later = dict(stage='tuning', factor=1, finished='2026-01-09T03:04:05+00:00')
     again = entry('rmi', 9, 48.0, repeat=1, **later)
     tried = [entry('rmi-df2', 9, 46.5, stage='tuning'), entry('rmi-max', 9, 46.5, **later)]
-    choices = report.tabulate_choices([*entries, again, *tried], 'camvid')
+    choices = tuning_tables.tabulate_choices([*entries, again, *tried], 'camvid', PLAN)
     levels = [line.split(' | ')[2] for line in choices if 'RMI as released' in line]
     assert levels == ['45.00', '48.00']
     assert row(choices, 'DF 2')[-2:] == ['+1.50', '2026-01-02']
@@ -243,54 +254,60 @@ def test_a_choice_is_compared_with_the_run_of_rmi_that_is_nearest_in_time(entrie
 
 
 def test_a_repeated_seed_stands_beside_the_first_and_changes_no_mean(entries):
-    lines = report.tabulate_repeats(entries)
+    lines = repeat_tables.tabulate_repeats(entries, PLAN)
     found = row(lines, 'camvid/rmi/seed0')
     assert found[1:3] == ['54.00, 54.20', '27.00, 27.10']
     assert found[-1] == '1 and 2'
     assert not any('above' in line for line in lines)
-    assert report.Reported(entries, 'camvid').runs['rmi'][0]['metrics']['mIoU'] == 54.0
+    assert selection.Reported(entries, 'camvid', PLAN).runs['rmi'][0]['metrics']['mIoU'] == 54.0
 
 
 def test_a_gain_is_shown_again_once_both_losses_are_repeated(entries):
-    lines = report.tabulate_repeats([*entries, entry('ce', 0, 51.0, factor=2.0, repeat=1)])
+    lines = repeat_tables.tabulate_repeats(
+        [*entries, entry('ce', 0, 51.0, factor=2.0, repeat=1)], PLAN
+    )
     assert row(lines, 'camvid/ce/seed0')[1] == '50.00, 51.00'
     assert row(lines, 'RMI above CE')[1] == '+4.00, +3.20'
     diverged = entry('ce', 0, None, factor=2.0, repeat=1)
-    lines = report.tabulate_repeats([*entries, diverged])
+    lines = repeat_tables.tabulate_repeats([*entries, diverged], PLAN)
     assert row(lines, 'RMI above CE')[1] == '+4.00, -'
 
 
 def test_repeats_of_both_losses_are_pairs_beside_the_seeds(entries):
     """Gains are 4, 3, 5 and 4: mean 4, half-width 3.1824 * sqrt(2 / 3) / sqrt(4) = 1.299."""
-    assert report.tabulate_all_pairs(entries) == []
-    lines = report.tabulate_all_pairs([*entries, entry('ce', 0, 50.2, factor=2.0, repeat=1)])
+    assert repeat_tables.tabulate_all_pairs(entries, PLAN) == []
+    lines = repeat_tables.tabulate_all_pairs(
+        [*entries, entry('ce', 0, 50.2, factor=2.0, repeat=1)], PLAN
+    )
     assert row(lines, 'CamVid, RMI above CE')[1:3] == ['4', '**+4.00 ± 1.30**']
 
 
 def test_a_repeated_tuning_run_changes_no_tuning_table(entries):
     repeat = entry('ce', 9, 99.0, stage='tuning', factor=2, repeat=1)
-    scores = report.tuning_scores(report.tuning_runs([*entries, repeat], 'camvid'))
+    scores = tuned([*entries, repeat])
     assert scores['ce'] == {1: 40.0, 2: 41.5}
 
 
 def test_a_repeat_of_other_settings_is_no_pair(entries):
     other = entry('ce', 0, 50.2, factor=2.0, repeat=1, config_hash='older')
-    assert report.tabulate_all_pairs([*entries, other]) == []
-    assert not any('camvid/ce' in line for line in report.tabulate_repeats([*entries, other]))
+    assert repeat_tables.tabulate_all_pairs([*entries, other], PLAN) == []
+    assert not any(
+        'camvid/ce' in line for line in repeat_tables.tabulate_repeats([*entries, other], PLAN)
+    )
 
 
 def test_the_latest_run_of_a_cell_counts(entries):
-    reported = report.Reported([*entries, entry('ce', 0, 60.0)], 'camvid')
-    assert reported.values('ce', report.metric('mIoU'))[0] == 60.0
+    reported = selection.Reported([*entries, entry('ce', 0, 60.0)], 'camvid', PLAN)
+    assert reported.values('ce', selection.metric('mIoU'))[0] == 60.0
 
 
 def test_a_diverged_run_is_reported_and_not_averaged(entries, tmp_path):
-    lines = report.write_report([*entries, entry('bce', 0, None, diverged='x')], tmp_path)
+    lines = report.write_report([*entries, entry('bce', 0, None, diverged='x')], PLAN, tmp_path)
     assert row(lines, 'BCE')[2:] == ['-', '-', '-', '-', '-', 'diverged']
 
 
 def test_every_figure_of_a_data_set_is_drawn_and_linked(entries, tmp_path):
-    text = '\n'.join(report.write_report(entries, tmp_path))
+    text = '\n'.join(report.write_report(entries, PLAN, tmp_path))
     figures = sorted(file.name for file in tmp_path.glob('*.png'))
     assert figures == [f'camvid_{name}.png' for name in ('classes', 'seeds', 'trimap', 'tuning')]
     for name in figures:
@@ -300,13 +317,13 @@ def test_every_figure_of_a_data_set_is_drawn_and_linked(entries, tmp_path):
 
 def test_the_page_is_written_between_its_marks_however_often(entries, tmp_path):
     page = tmp_path / 'README.md'
-    first, second = (report.BEGIN.format(name) for name in ('first', 'second'))
-    page.write_text(f'# Study\n\n{first}\nold\n{report.END}\n{second}\n{report.END}\nafter\n')
+    first, second = (BEGIN.format(name) for name in ('first', 'second'))
+    page.write_text(f'# Study\n\n{first}\nold\n{END}\n{second}\n{END}\nafter\n')
     for lines in (['one'], ['two']):
-        report.insert(lines, page, 'first')
-    report.insert(['three'], page, 'second')
+        insert(lines, page, 'first')
+    insert(['three'], page, 'second')
     assert page.read_text() == (
-        f'# Study\n\n{first}\n\ntwo\n\n{report.END}\n{second}\n\nthree\n\n{report.END}\nafter\n'
+        f'# Study\n\n{first}\n\ntwo\n\n{END}\n{second}\n\nthree\n\n{END}\nafter\n'
     )
 
 
@@ -314,12 +331,12 @@ def test_a_page_without_marks_is_refused(tmp_path):
     page = tmp_path / 'README.md'
     page.write_text('# Study\n')
     with pytest.raises(ValueError, match=r'README\.md lacks the lines .* the report goes'):
-        report.insert(['one'], page, 'report')
+        insert(['one'], page, 'report')
 
 
 def test_the_headline_holds_cross_entropy_and_what_others_gain_on_its_seeds(entries):
     more = [entry('rmi', 7, 99.0), entry('ce', 0, 1.0, data='voc'), entry('ce-crf1', 2, 57.0)]
-    lines = report.tabulate_headline([*entries, *more])
+    lines = tables.tabulate_headline([*entries, *more], PLAN)
     assert row(lines, 'CamVid, CE')[1:3] == ['3', '51.00 ± 2.48']
     assert row(lines, 'CamVid, RMI above it')[1:3] == ['3', '**+4.00 ± 2.48**']
     assert row(lines, 'CamVid, RMI above it')[-2:] == ['**+4.00 ± 2.48**', '+0.00 ± 0.00']
@@ -331,7 +348,7 @@ def test_a_measure_that_a_data_set_lacks_is_left_out_of_its_headline():
     voc = [entry(method, 0, score, data='voc') for method, score in [('ce', 60.0), ('rmi', 62.0)]]
     for found in voc:
         found['metrics'] = {k: v for k, v in found['metrics'].items() if 'bicyclist' not in k}
-    lines = report.tabulate_headline(voc)
+    lines = tables.tabulate_headline(voc, PLAN)
     assert row(lines, 'VOC subset, CE') == [
         *('VOC subset, CE', '1', '60.00', '30.00', '56.67', '-', '90.00')
     ]
@@ -340,69 +357,68 @@ def test_a_measure_that_a_data_set_lacks_is_left_out_of_its_headline():
 
 
 def test_there_is_no_headline_without_a_pair():
-    assert report.tabulate_headline([entry('ce', 0, 50.0)]) == ['No pair of runs yet.']
-
-
-FRONT = ''.join(
-    f'{report.BEGIN.format(name)}\n{report.END}\n' for name in ('headline', 'table 1', 'table 4')
-)
+    assert tables.tabulate_headline([entry('ce', 0, 50.0)], PLAN) == ['No pair of runs yet.']
 
 
 @pytest.fixture
 def results(entries, tmp_path):
-    for each in entries:
-        name = f'deeplabv3plus_efficientnet-lite0-d16_1xb8-{each["method"]}-1160_camvid-240x320.py'
-        each.update(config=f'configs/study/{name}', options={})
     file = tmp_path / 'results.jsonl'
     file.write_text('\n\n'.join(map(json.dumps, entries)))
     return file
 
 
 def call(monkeypatch, *options):
-    monkeypatch.setattr('sys.argv', ['study_report.py', *map(str, options)])
-    report.main()
+    monkeypatch.setattr('sys.argv', ['study', 'report', *map(str, options)])
+    assert study.main() == 0
 
 
 def test_both_pages_are_written_by_one_command(results, tmp_path, monkeypatch, capsys):
     page, front = tmp_path / 'page.md', tmp_path / 'front.md'
-    front.write_text(FRONT)
+    front.write_text(f'{BEGIN.format("headline")}\n{END}\n')
     call(monkeypatch, '--results', results, '--page', page, '--front', front)
     assert '### CamVid' in page.read_text()
-    text = front.read_text()
-    assert '| CamVid, RMI above it | 3 | **+4.00 ± 2.48** |' in text
-    assert '| **55.00 ± 2.48** | 67.97 | 65.06 |' in text
-    assert '**Table 1: methods on VOC 2012 (validation images)**' in text
+    assert '| CamVid, RMI above it | 3 | **+4.00 ± 2.48** |' in front.read_text()
     assert capsys.readouterr().out.splitlines() == [str(page), str(front)]
 
 
 def test_results_of_ones_own_leave_the_front_page_of_the_project_alone(
     results, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(report, 'ROOT', tmp_path / 'project')  # which is not there
+    monkeypatch.setattr(study, 'ROOT', tmp_path / 'project')  # which is not there
     call(monkeypatch, '--results', results)
     assert '### CamVid' in (tmp_path / 'README.md').read_text()
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / 'README.md')]
 
 
-def test_the_front_page_of_the_project_shows_its_results(tmp_path):
-    shown = (report.ROOT / 'README.md').read_text()
-    page = tmp_path / 'README.md'
-    page.write_text(shown)
-    entries = report.read_entries(report.RESULTS)
-    parts = {'headline': report.tabulate_headline(entries), **report.tabulate_paper(report.RESULTS)}
-    for name, lines in parts.items():
-        report.insert(lines, page, name)
-    assert page.read_text() == shown
+def test_the_pages_of_the_project_show_its_results(tmp_path, monkeypatch):
+    page, front = tmp_path / 'README.md', tmp_path / 'front.md'
+    for copy, shown in [(page, ROOT / 'docs/study/README.md'), (front, ROOT / 'README.md')]:
+        copy.write_text(shown.read_text())
+    monkeypatch.setattr(figures, 'save', lambda figure, file: plt.close(figure))
+    call(monkeypatch, '--page', page, '--front', front)
+    assert page.read_text() == (ROOT / 'docs/study/README.md').read_text()
+    assert front.read_text() == (ROOT / 'README.md').read_text()
+
+
+def test_results_of_cards_and_cpus_do_not_mix(entries, tmp_path):
+    card = dict(device='NVIDIA H200', precision='bf16')
+    theirs = [{**e, **card, 'metrics': {**e['metrics'], 'mIoU': 99.0}} for e in entries[4:8]]
+    lines = report.write_report([*entries, *theirs], PLAN, tmp_path)
+    ours, other = (lines.index(f'### CamVid{name}') for name in ('', ' (NVIDIA H200, bf16)'))
+    assert ours < other
+    assert row(lines[:other], 'RMI', start='above CE')[2] == '**+4.00 ± 2.48**'
+    assert row(lines[other:], 'CE')[2] == '99.00 ± 0.00'
+    assert (tmp_path / 'camvid-NVIDIA-H200-bf16_seeds.png').exists()
 
 
 def test_an_empty_file_of_results_is_refused(tmp_path):
     file = tmp_path / 'results.jsonl'
     file.write_text('\n')
     with pytest.raises(ValueError, match='holds no result yet'):
-        report.read_entries(file)
+        read_entries(file)
 
 
 def test_lines_are_read_back(entries, tmp_path):
     file = tmp_path / 'results.jsonl'
     file.write_text('\n'.join(map(json.dumps, entries)))
-    assert report.read_entries(file) == entries
+    assert read_entries(file) == entries

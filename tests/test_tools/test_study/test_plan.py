@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from helpers.tool_runs import TOOLS, load_tool
-
-study_plan = load_tool('study_plan.py')
-Cell = study_plan.Cell
+from helpers.tool_runs import TOOLS
+from tools.study.fingerprint import fingerprint
+from tools.study.plan import Cell, read_plan
+from tools.study.results import Results
 
 PLAN = """
 config: configs/demo/deeplabv3plus_r18-d16_1xb4-{loss}-800_{setting}.py
@@ -33,16 +33,16 @@ cells:
 def plan(tmp_path):
     file = tmp_path / 'plan.yaml'
     file.write_text(PLAN)
-    return study_plan.read_plan(file)
+    return read_plan(file)
 
 
 @pytest.fixture
 def results(tmp_path):
-    return study_plan.Results(tmp_path / 'results' / 'results.jsonl')
+    return Results(tmp_path / 'results' / 'results.jsonl')
 
 
 def record(plan, results, cell, factor, **metrics) -> None:
-    config_hash = study_plan.fingerprint(plan.config_file(cell), plan.options(cell, factor))
+    config_hash = fingerprint(plan.config_file(cell), plan.options(cell, factor))
     results.append(dict(cell=cell.name, config_hash=config_hash, metrics=metrics))
 
 
@@ -95,7 +95,7 @@ def test_cells_that_tune_have_half_the_schedule_and_a_seed_of_their_own(plan):
 def test_a_variant_may_be_tried_at_the_rate_of_what_it_varies(plan, tmp_path):
     file = tmp_path / 'plan.yaml'
     file.write_text(PLAN + '  - {tune: [rmi-df2], data: scenes, factors: [2]}\n')
-    (added,) = set(study_plan.read_plan(file).cells) - set(plan.cells)
+    (added,) = set(read_plan(file).cells) - set(plan.cells)
     assert added.name == 'scenes/rmi-df2/lr-x2'
     options = plan.options(added, 2)
     assert options['model.decode_head.loss_decode.downsample_factor'] == 2
@@ -137,7 +137,7 @@ def test_a_variant_takes_the_rate_of_its_method(plan, results):
 
 def test_results_outlive_the_process_and_count_for_their_cell(plan, results):
     record_tuning(plan, results, 'ce', {1: 50.0})
-    again = study_plan.Results(results.file)
+    again = Results(results.file)
     assert again.find(plan, plan.cell('scenes/ce/lr-x1'))['metrics'] == {'mIoU': 50.0}
     assert again.find(plan, plan.cell('scenes/ce/lr-x2')) is None
 
@@ -153,25 +153,25 @@ def test_the_fingerprint_forgets_places_alone(plan):
     cell = plan.cell('scenes/ce/lr-x1')
     config, options = plan.config_file(cell), plan.options(cell, 1)
 
-    def fingerprint(**more):
+    def hashed(**more):
         settings = {key.replace('__', '.'): value for key, value in more.items()}
-        return study_plan.fingerprint(config, {**options, **settings})
+        return fingerprint(config, {**options, **settings})
 
-    here = fingerprint()
+    here = hashed()
     assert len(here) == 12
-    assert fingerprint(train_dataloader__dataset__data_root='/elsewhere') == here
-    assert fingerprint(train_dataloader__num_workers=0) == here
-    assert fingerprint(train_cfg__val_begin=1, train_cfg__val_interval=9) == here
-    assert fingerprint(randomness__seed=8) != here
-    assert fingerprint(train_dataloader__batch_size=2) != here
-    assert fingerprint(model__decode_head__channels=32) != here
+    assert hashed(train_dataloader__dataset__data_root='/elsewhere') == here
+    assert hashed(train_dataloader__num_workers=0) == here
+    assert hashed(train_cfg__val_begin=1, train_cfg__val_interval=9) == here
+    assert hashed(randomness__seed=8) != here
+    assert hashed(train_dataloader__batch_size=2) != here
+    assert hashed(model__decode_head__channels=32) != here
 
 
 def test_every_cell_of_the_plan_of_the_project_differs_from_every_other():
-    plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
+    plan = read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
     trained = dict.fromkeys(plan.trained(cell) for cell in plan.cells if not cell.repeat)
     hashes = {
-        study_plan.fingerprint(plan.config_file(cell), plan.options(cell, cell.factor or 1))
+        fingerprint(plan.config_file(cell), plan.options(cell, cell.factor or 1))
         for cell in trained
     }
     assert len(hashes) == len(trained)
@@ -181,25 +181,25 @@ def test_every_cell_of_the_plan_of_the_project_differs_from_every_other():
 
 def test_the_projects_latest_results_are_those_of_its_plan():
     """A change of a config that makes results stale is to be seen, and the cells run again."""
-    plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
-    results = study_plan.Results(TOOLS.parent / 'docs' / 'study' / 'results.jsonl')
+    plan = read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
+    results = Results(TOOLS.parent / 'docs' / 'study' / 'results.jsonl')
     latest = {entry['cell']: entry for entry in results.entries}
     for cell in plan.cells:
         if entry := latest.get(cell.name):
             options = plan.options(cell, entry['lr_factor'])
-            expected = study_plan.fingerprint(plan.config_file(cell), options)
+            expected = fingerprint(plan.config_file(cell), options)
             assert entry['config_hash'] == expected, cell.name
 
 
 def test_reported_cells_of_the_project_come_after_those_that_tune_them():
-    plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
+    plan = read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
     for number, cell in enumerate(plan.cells):
         if not cell.tunes:
             assert set(plan.tuning_of(cell)) <= set(plan.cells[:number]), cell.name
 
 
 def test_tuning_is_on_a_seed_that_is_not_reported():
-    plan = study_plan.read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
+    plan = read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
     for data in plan.data:
         seeds = {cell.seed for cell in plan.cells if cell.data == data and not cell.tunes}
         assert seeds.isdisjoint(plan.tuning_on(data)['seeds'])
@@ -213,7 +213,7 @@ def test_a_plan_with_an_unknown_name_is_refused(tmp_path, old, new, named):
     file = tmp_path / 'plan.yaml'
     file.write_text(PLAN.replace(old, new))
     with pytest.raises(ValueError, match=rf'names {named}, which is not defined; .*the methods ce'):
-        study_plan.read_plan(file)
+        read_plan(file)
 
 
 def test_an_unknown_cell_is_answered_with_its_neighbours(plan):
@@ -230,7 +230,7 @@ def test_lines_of_results_are_json(plan, results):
 def test_plan_without_tuning_takes_the_rates_of_the_configs(tmp_path, results):
     lines = [line for line in PLAN.splitlines() if 'tun' not in line]
     (tmp_path / 'plan.yaml').write_text('\n'.join(lines))
-    plan = study_plan.read_plan(tmp_path / 'plan.yaml')
+    plan = read_plan(tmp_path / 'plan.yaml')
     cell = plan.cell('scenes/ce/seed0')
     assert results.factor(plan, cell) == 1.0
     assert plan.tuning_of(cell) == []
@@ -241,7 +241,7 @@ def test_options_of_a_data_set_go_before_those_of_a_method(tmp_path):
     line = 'data: {scenes: {setting: street-scenes-144x192, folder: scenes}}'
     changed = line.replace('scenes}}', f'scenes, options: {{{key}: 3, train_cfg.extra: 1}}}}}}')
     (tmp_path / 'plan.yaml').write_text(PLAN.replace(line, changed))
-    plan = study_plan.read_plan(tmp_path / 'plan.yaml')
+    plan = read_plan(tmp_path / 'plan.yaml')
     options = {
         name: plan.options(plan.cell(f'scenes/{name}/seed0'), 1.0) for name in ('rmi', 'rmi-df2')
     }
@@ -258,7 +258,7 @@ def read_with(folder, name, settings):
     )
     content += f'  - {{tune: [ce], data: {name}}}\n  - {{run: [ce], data: {name}, seeds: [1, 3]}}\n'
     (folder / 'plan.yaml').write_text(content)
-    return study_plan.read_plan(folder / 'plan.yaml')
+    return read_plan(folder / 'plan.yaml')
 
 
 def test_a_data_set_may_be_tuned_at_factors_of_its_own(tmp_path):

@@ -9,8 +9,15 @@ import time
 import pytest
 from rich.console import Console
 
-from helpers.study_tools import PLAN, Place, study
-from helpers.tool_runs import TOOLS, config, load_tool, run, start
+from helpers.study_tools import PLAN, Place
+from helpers.tool_runs import TOOLS, config, run, start
+from tools.study import __main__ as study
+from tools.study import monitor as monitors
+from tools.study import pool
+from tools.study.plan import read_plan
+from tools.study.results import Results
+from tools.study.work_queue import WorkQueue
+from tools.tool_process import Progress
 
 TESTS = TOOLS.parent / 'tests'
 
@@ -59,15 +66,6 @@ def test_a_line_tells_all_about_its_cell(place):
     assert 'cores' in line['machine']
 
 
-def test_processors_of_one_name_are_told_apart():
-    describe = load_tool('study_runner.py').describe_processor
-    listed = 'processor\t: 0\ncpu family\t: {}\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n'
-    assert describe(listed.format(25) * 2) == 'AMD EPYC, family 25, model 17'
-    assert describe(listed.format(26)) == 'AMD EPYC, family 26, model 17'
-    assert describe('processor\t: 0\nBogoMIPS\t: 50.00\n') == ''
-    assert describe('model name\t: ARMv7 Processor\n') == 'ARMv7 Processor'
-
-
 def test_what_is_finished_is_not_run_again(place):
     place.run()
     place.run(jobs=2)
@@ -102,10 +100,10 @@ def test_threads_wait_asleep_where_they_are_more_than_cores(place, monkeypatch):
 
 
 def test_jobs_in_excess_of_the_cores_have_all_of_them(monkeypatch):
-    monkeypatch.setattr(study, 'free_cores', lambda: [4, 6])
-    assert study.share_cores(2) == [[4], [6]]
-    assert study.share_cores(1) == [[4, 6]]
-    assert study.share_cores(3) == [[4, 6]] * 3
+    monkeypatch.setattr(pool, 'free_cores', lambda: [4, 6])
+    assert pool.share_cores(2) == [[4], [6]]
+    assert pool.share_cores(1) == [[4, 6]]
+    assert pool.share_cores(3) == [[4, 6]] * 3
 
 
 def test_a_named_cell_is_run_with_those_that_find_its_rate(place):
@@ -206,14 +204,13 @@ def test_progress_of_each_cell_and_of_all_is_told(place):
 
 def test_time_left_is_that_of_the_iterations_left_at_the_pace_so_far(place, monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr(study.time, 'monotonic', lambda: clock[0])
+    monkeypatch.setattr(monitors.time, 'monotonic', lambda: clock[0])
     opened, console = place.open(), Console(file=io.StringIO(), width=200)
-    monitor = study.Monitor(console)
-    monitor.watch(opened)
+    monitor = monitors.Monitor(console, opened)
     job = opened.job(opened.wanted[0], factor=1)
     opened.running.append(job)
     for job.done, clock[0] in [(12, 2000.0), (14, 2000.0 + 100), (16, 100 + 3600.0)]:
-        monitor.note(job, f'train {job.done}/20')
+        monitor.note(job, Progress('train', job.done, 20))
     # 4 iterations an hour, the 12 before it resumed not among them; there are left 4 of the first
     # cell, 3 x 20 of the others that tune, 2 x 40 that train for the report.
     assert 'train 16/20  (7 cells left, about 36.0 h)' in console.file.getvalue()
@@ -221,7 +218,7 @@ def test_time_left_is_that_of_the_iterations_left_at_the_pace_so_far(place, monk
 
 def test_a_stopped_study_leaves_no_tool_behind_and_goes_on(place):
     place.order(**{'scenes/rmi/lr-x1': 'hang'})
-    program = f'import study_tools; study_tools.Place({str(place.folder)!r}).run()'
+    program = f'from helpers import study_tools; study_tools.Place({str(place.folder)!r}).run()'
     process = start(sys.executable, '-c', program, PYTHONPATH=f'{TOOLS.parent}:{TESTS}')
     deadline = time.monotonic() + 300
     while not (place.folder / 'data' / 'hanging').exists():
@@ -241,9 +238,9 @@ def test_a_stopped_study_leaves_no_tool_behind_and_goes_on(place):
 
 
 def test_missing_weights_are_answered_with_the_command_that_writes_them(place, tmp_path):
-    plan = study.read_plan(study.PLAN)
-    results = study.Results(tmp_path / 'none.jsonl')
-    opened = study.Study(plan, results, tmp_path, list(plan.cells))
+    plan = read_plan(study.PLAN)
+    results = Results(tmp_path / 'none.jsonl')
+    opened = WorkQueue(plan, results, tmp_path, list(plan.cells))
     with pytest.raises(ValueError, match=r'python tools/model_converters/efficientnet_lite0\.py'):
         study.check(opened, tmp_path, tmp_path / 'weights.pth')
     (tmp_path / 'weights.pth').touch()
@@ -252,14 +249,14 @@ def test_missing_weights_are_answered_with_the_command_that_writes_them(place, t
 
 
 def test_the_list_shows_every_cell_of_the_project():
-    said = run(sys.executable, TOOLS / 'study.py', '--list', COLUMNS='200')
-    for cell in study.read_plan(study.PLAN).cells:
+    said = run(sys.executable, TOOLS / 'study', 'list', COLUMNS='200')
+    for cell in read_plan(study.PLAN).cells:
         assert f' {cell.name} ' in said
 
 
 @pytest.mark.parametrize('option', ['--jobs', '--threads'])
 def test_no_job_and_no_thread_are_refused(monkeypatch, capsys, option):
-    monkeypatch.setattr('sys.argv', ['study.py', option, '0'])
+    monkeypatch.setattr('sys.argv', ['study', 'run', option, '0'])
     with pytest.raises(SystemExit):
         study.parse_args()
     assert f'argument {option}: must be at least 1, got 0' in capsys.readouterr().err

@@ -1,48 +1,21 @@
-"""What the study runs: its plan as cells, which of them have results, and the rates they train at.
+"""What the study runs: its plan as cells, in the order of their worth.
 
 A cell is one training and the test after it: a method (a loss, with options) on a data set from a
 seed. Cells that tune vary the learning rate; the others take the rate that tuning found for their
 method. Results are lines of JSON, one for each finished cell.
 """
 
-import functools
-import hashlib
-import json
-import math
-import os
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import yaml
-from mmengine.config import Config
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.study.fingerprint import Options, read_config
 
-# What a trained network depends on, less what says where files lie and how they are read, and when
-# it is validated.
-TRAINING = (
-    'model',
-    'train_dataloader',
-    'optim_wrapper',
-    'param_scheduler',
-    'train_cfg',
-    'randomness',
-    'custom_hooks',
-)
-ELSEWHERE = (
-    'data_root',
-    'checkpoint',
-    'num_workers',
-    'persistent_workers',
-    'val_interval',
-    'val_begin',
-)
-
-Result = dict[str, Any]
-Options = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -51,17 +24,21 @@ class Method:
 
     Args:
         loss: names the config.
+        label: names the method in tables; its own name if empty.
         options: settings on top of the config.
         test_options: settings of the test alone.
         tuned_as: the method whose learning rate it takes, in the place of tuning its own.
         run_of: the method whose trained networks it tests in another way, and trains none.
+        variant_of: the method that it is one thing changed of, with which tables compare it.
     """
 
     loss: str = ''
+    label: str = ''
     options: Options = field(default_factory=dict)
     test_options: Options = field(default_factory=dict)
     tuned_as: str | None = None
     run_of: str | None = None
+    variant_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,16 +80,18 @@ class Plan:
 
     Args:
         config: path of the configs, with ``{loss}`` and ``{setting}`` open.
-        data: for each data set its ``setting`` in the name of the config and its ``folder``; if
-            need be ``options`` on top of the config, and a ``config``, ``iterations`` and parts of
-            ``tuning`` of its own; or another one, on which its rates were ``tuned_on``. Of a number
-            of ``folds`` the first is held out by the cells that tune, the others in turn by seeds
-            that are reported: the options ``set_to_fold`` name it.
+        data: for each data set its ``title`` in tables, its ``setting`` in the name of the config
+            and its ``folder``; if need be ``options`` on top of the config, and a ``config``,
+            ``iterations`` and parts of ``tuning`` of its own; or another one, on which its rates
+            were ``tuned_on``. Of a number of ``folds`` the first is held out by the cells that
+            tune, the others in turn by seeds that are reported: the options ``set_to_fold`` name
+            it.
         iterations: of a reported training.
         methods: by name.
         cells: what is run, in order.
         tuning: ``factors`` of the learning rate, and the tuning cells' ``iterations`` and
             ``seeds``; empty if the rates of the configs are taken as they are.
+        headline: methods whose gains the front page shows.
     """
 
     config: str
@@ -121,6 +100,7 @@ class Plan:
     methods: dict[str, Method]
     cells: tuple[Cell, ...]
     tuning: dict[str, Any] = field(default_factory=dict)
+    headline: tuple[str, ...] = ()
 
     def cell(self, name: str) -> Cell:
         """Find a cell by its name.
@@ -135,23 +115,36 @@ class Plan:
         known = near or [cell.name for cell in self.cells]
         raise ValueError(f'the plan has no cell {name!r}; it has {", ".join(known)}')
 
+    def match(self, pattern: str) -> list[Cell]:
+        """Find the cells whose names fit a pattern, such as ``drive/*/seed0``, in order.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not any(sign in pattern for sign in '*?['):
+            return [self.cell(pattern)]
+        found = [cell for cell in self.cells if fnmatchcase(cell.name, pattern)]
+        if not found:
+            raise ValueError(f'the plan has no cell that fits {pattern!r}; see list')
+        return found
+
     def trained(self, cell: Cell) -> Cell:
-        """The cell whose training ``cell`` tests: itself, unless its method trains nothing."""
+        """Name the cell whose training ``cell`` tests: itself, unless its method trains nothing."""
         return replace(cell, method=self.methods[cell.method].run_of or cell.method)
 
     def tuning_on(self, data: str) -> dict[str, Any]:
-        """What tunes on a data set: ``seeds``, ``factors`` and ``iterations``."""
+        """Collect what tunes on a data set: ``seeds``, ``factors`` and ``iterations``."""
         return {**self.tuning, **self.data[data].get('tuning', {})}
 
     def tuning_of(self, cell: Cell) -> list[Cell]:
-        """The cells that find the learning rate of a reported one."""
+        """List the cells that find the learning rate of a reported one."""
         method = self.trained(cell).method
         method = self.methods[method].tuned_as or method
         data = self.data[cell.data].get('tuned_on', cell.data)
         return self.tuning_cells(data, method, self.tuning_on(data).get('factors', []))
 
     def tuning_cells(self, data: str, method: str, factors: Iterable[float]) -> list[Cell]:
-        """The cells that try a method at these factors, factor by factor."""
+        """List the cells that try a method at these factors, factor by factor."""
         seeds = self.tuning_on(data).get('seeds', [])
         return [
             Cell(data, method, seed, factor, draw=draw)
@@ -160,31 +153,31 @@ class Plan:
         ]
 
     def iterations_of(self, cell: Cell) -> int:
-        """How long a cell trains."""
+        """Count the iterations of a cell's training."""
         if cell.tunes:
             return self.tuning_on(cell.data)['iterations']
         return self.data[cell.data].get('iterations', self.iterations)
 
     def config_file(self, cell: Cell) -> Path:
-        """The config of a cell."""
+        """Name the config of a cell."""
         setting = self.data[cell.data]['setting']
         method = self.methods[self.trained(cell).method]
         config = self.data[cell.data].get('config', self.config)
         return ROOT / config.format(loss=method.loss, setting=setting)
 
     def fold(self, cell: Cell) -> int:
-        """The fold that a cell holds out, on a data set of folds."""
+        """Choose the fold that a cell holds out, on a data set of folds."""
         return 0 if cell.tunes else 1 + cell.seed % (self.data[cell.data]['folds'] - 1)
 
     def pretrained(self, cell: Cell) -> bool:
-        """Whether a cell's backbone starts from weights in a file."""
-        backbone = _read_config(self.config_file(cell)).model.backbone
+        """Tell whether a cell's backbone starts from weights in a file."""
+        backbone = read_config(self.config_file(cell)).model.backbone
         return 'checkpoint' in (backbone.get('init_cfg') or {})
 
     def options(self, cell: Cell, factor: float) -> Options:
-        """The settings of a cell's training on top of its config."""
+        """Collect the settings of a cell's training on top of its config."""
         iterations, settings = self.iterations_of(cell), self.data[cell.data]
-        config = _read_config(self.config_file(cell))
+        config = read_config(self.config_file(cell))
         return {
             'randomness.seed': cell.seed,
             'optim_wrapper.optimizer.lr': config.optim_wrapper.optimizer.lr * factor,
@@ -207,7 +200,8 @@ def read_plan(file: Path) -> Plan:
     content = yaml.safe_load(file.read_text())
     lines = content.pop('cells')
     methods = {name: Method(**settings) for name, settings in content.pop('methods').items()}
-    plan = Plan(**content, methods=methods, cells=())
+    headline = tuple(content.pop('headline', ()))
+    plan = Plan(**content, methods=methods, headline=headline, cells=())
     for name, settings in plan.data.items():
         if (tuned_on := settings.get('tuned_on', name)) not in plan.data:
             raise ValueError(
@@ -226,7 +220,7 @@ def read_plan(file: Path) -> Plan:
 
 
 def _expand(line: Mapping[str, Any], plan: Plan) -> list[Cell]:
-    """All cells of a line: rate by rate, or seed by seed, so that methods stay level.
+    """List all cells of a line: rate by rate, or seed by seed, so that methods stay level.
 
     A line may tune at some ``factors`` alone: variants at the rate of what they vary.
     """
@@ -243,85 +237,3 @@ def _expand(line: Mapping[str, Any], plan: Plan) -> list[Cell]:
         for seed in line['seeds']
         for method in line['run']
     ]
-
-
-@functools.cache
-def _read_config(file: Path) -> Config:
-    return Config.fromfile(file, import_custom_modules=False)  # which takes seconds
-
-
-def fingerprint(config: Path, options: Options) -> str:
-    """Hash of all that a trained network depends on: 12 hexadecimal digits.
-
-    Two cells with the same one train the same network, wherever the data lies.
-    """
-    return _fingerprint(config, json.dumps(options))
-
-
-@functools.cache
-def _fingerprint(config: Path, options: str) -> str:
-    merged = Config(_read_config(config).to_dict())
-    merged.merge_from_dict(json.loads(options))
-    content = {key: _without_places(merged.get(key)) for key in TRAINING}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _without_places(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {key: _without_places(value) for key, value in node.items() if key not in ELSEWHERE}
-    if isinstance(node, Sequence) and not isinstance(node, str):
-        return [_without_places(value) for value in node]
-    return node
-
-
-class Results:
-    """The file of results: read once, and appended to.
-
-    A line counts for the plan as long as the cell would train the same network today.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        lines = file.read_text().splitlines() if file.exists() else []
-        self.entries: list[Result] = [json.loads(line) for line in lines if line.strip()]
-
-    def append(self, entry: Result) -> None:
-        """Add a line, which is on the disk afterwards."""
-        self.entries.append(entry)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open('a') as stream:
-            stream.write(json.dumps(entry) + '\n')
-            stream.flush()
-            os.fsync(stream.fileno())
-
-    def named(self, name: str) -> list[Result]:
-        """All lines about a cell."""
-        return [entry for entry in self.entries if entry['cell'] == name]
-
-    def find(self, plan: Plan, cell: Cell) -> Result | None:
-        """The result of a cell, if it has one of its present settings."""
-        factor = self.factor(plan, cell)
-        if factor is None:
-            return None
-        current = fingerprint(plan.config_file(cell), plan.options(cell, factor))
-        fitting = [entry for entry in self.named(cell.name) if entry['config_hash'] == current]
-        return fitting[-1] if fitting else None
-
-    def factor(self, plan: Plan, cell: Cell) -> float | None:
-        """The factor of the learning rate that a cell trains at, None before it is known.
-
-        It is the one of the best mIoU, in the mean of the seeds that tune; of equals, the nearest
-        to 1. A plan without tuning takes the rates of the configs.
-        """
-        if cell.tunes or not plan.tuning:
-            return cell.factor or 1.0
-        scores: dict[float, list[float]] = {}
-        for tuner in plan.tuning_of(cell):
-            result = self.find(plan, tuner)
-            if result is None:
-                return None
-            assert tuner.factor is not None
-            # A diverged run has none.
-            score = result['metrics'].get('mIoU', -math.inf)
-            scores.setdefault(tuner.factor, []).append(score)
-        return max(scores, key=lambda f: (statistics.mean(scores[f]), -abs(math.log(f))))

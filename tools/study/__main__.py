@@ -1,0 +1,250 @@
+"""Run the study of losses and report it: ``python tools/study list | run | report | pack``.
+
+Every cell is an ordinary ``tools/train.py`` and ``tools/test.py``. A finished cell becomes a line
+of the results at once and is not run again; a run that was cut off goes on from its last
+checkpoint.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+if not __package__:  # `python tools/study`, which puts the folder itself there
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from tools.study import pool
+from tools.study.budget import Budget
+from tools.study.monitor import Monitor
+from tools.study.pack import pack
+from tools.study.plan import Plan, read_plan
+from tools.study.platforms import (
+    PRECISIONS,
+    Platform,
+    fitting_jobs,
+    loading_options,
+)
+from tools.study.report import report
+from tools.study.results import Results
+from tools.study.runner import Runner
+from tools.study.work_queue import WorkQueue, choose
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAN = ROOT / 'configs' / 'study' / 'plan.yaml'
+RESULTS = ROOT / 'docs' / 'study' / 'results.jsonl'
+WEIGHTS = Path('work_dirs/pretrained/tf_efficientnet_lite0.pth')
+CONVERTER = 'python tools/model_converters/efficientnet_lite0.py'
+
+
+def make_list(queue: WorkQueue) -> Table:
+    """Tabulate all cells, with their results as far as there are any."""
+    table = Table('cell', 'learning rate', 'mIoU', 'state')
+    plan, results = queue.plan, queue.results
+    for cell in queue.wanted:
+        result, factor = results.find(plan, cell), results.factor(plan, cell)
+        rate = '-' if factor is None else f'x {factor:g}'
+        score = '' if result is None else f'{result["metrics"].get("mIoU", "diverged")}'
+        others = len(results.named(cell.name)) - (result is not None)
+        state = 'left' if result is None else 'done'
+        state += f', {others} of other settings' if others else ''
+        table.add_row(cell.name, rate, score, state)
+    return table
+
+
+def check(queue: WorkQueue, data: Path, weights: Path) -> None:
+    """Refuse to start without data or weights.
+
+    Raises:
+        ValueError: something is missing; says what makes it.
+    """
+    left = queue.left()
+    if any(map(queue.plan.pretrained, left)) and not weights.is_file():
+        raise ValueError(
+            f'there are no pretrained weights {weights}; this writes them: {CONVERTER}'
+        )
+    for name in dict.fromkeys(cell.data for cell in left):
+        folder = data / queue.plan.data[name]['folder']
+        if not folder.is_dir():
+            raise ValueError(
+                f'there is no data set {name} in {folder}: name its parent with --data'
+            )
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Run cells; return the status of the process."""
+    platform = Platform.here(args.device, args.precision, args.data)
+    plan, results = read_plan(args.plan), Results(args.results, platform)
+    budget = Budget(args.minutes, platform.is_cpu)
+    wanted = choose(plan, results, args.cells, args.again)
+    queue = WorkQueue(plan, results, args.work_dir.resolve(), wanted, budget)
+    check(queue, args.data, args.weights)
+    jobs = args.jobs or fitting_jobs(platform)
+    monitor = Monitor(console, queue)
+    with pool.exclusive_lock(queue.work_dir) as lock:
+        runner = Runner(
+            args.data.resolve(),
+            args.weights.resolve(),
+            threads=args.threads or (2 if platform.is_cpu else 1),
+            lock=lock,
+            note=monitor.note,
+            platform=platform,
+            loading=loading_options(platform, jobs),
+        )
+        pool.run_all(queue, runner, monitor, jobs)
+    if args.cells:
+        console.print(make_list(queue))
+    return 1 if queue.failed else 0
+
+
+def show(args: argparse.Namespace, console: Console) -> int:
+    """List cells; return the status of the process."""
+    plan, results = read_plan(args.plan), Results(args.results, Platform())
+    wanted = choose(plan, results, args.cells)
+    console.print(make_list(WorkQueue(plan, results, Path(), wanted)))
+    return 0
+
+
+def write(args: argparse.Namespace, console: Console) -> int:
+    """Write the report; return the status of the process."""
+    plan: Plan = read_plan(args.plan)
+    front = args.front
+    if front is None and args.results.resolve() == RESULTS:
+        front = ROOT / 'README.md'
+    for page in report(plan, args.results, args.page, front):
+        console.print(page, soft_wrap=True, highlight=False)
+    return 0
+
+
+def compress(args: argparse.Namespace, console: Console) -> int:
+    """Pack data; return the status of the process."""
+    size = pack(args.data, args.weights, args.out, args.quality, args.sets)
+    console.print(f'{args.out}: {size / 2**20:.1f} MiB')
+    return 0
+
+
+def default_data() -> Path:
+    """Name ``data`` here, or in the folder that tests take their data from."""
+    return Path(os.environ.get('MMSEG_RMI_DATA', '.')) / 'data'
+
+
+def positive(text: str) -> int:
+    """Read a number of which there must be at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {number}')
+    return number
+
+
+def minutes(text: str) -> float:
+    """Read a time, which must be above 0."""
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f'must be above 0, got {number:g}')
+    return number
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog='study', description='Run the study of losses')
+    commands = parser.add_subparsers(required=True, metavar='list | run | report | pack')
+    _add_list(commands)
+    _add_run(commands)
+    _add_report(commands)
+    _add_pack(commands)
+    return parser.parse_args()
+
+
+def _add_files(command: argparse.ArgumentParser) -> None:
+    command.add_argument('--plan', type=Path, default=PLAN, help='of cells, by default %(default)s')
+    command.add_argument(
+        '--results',
+        type=Path,
+        default=RESULTS,
+        help='where results are, and go; begin yours as a copy to keep the rates that were tuned',
+    )
+
+
+def _add_cells(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        'cells', nargs='*', metavar='CELL', help="these alone, such as 'drive/*/seed0'; else all"
+    )
+
+
+def _add_sources(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        '--data', type=Path, default=default_data(), help='folder of the data sets, %(default)s'
+    )
+    command.add_argument('--weights', type=Path, default=WEIGHTS, help='of EfficientNet-lite0')
+
+
+def _add_list(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser('list', help='show the cells, and what is done')
+    _add_cells(command)
+    _add_files(command)
+    command.set_defaults(act=show)
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser('run', help='run what is left, or the named cells')
+    _add_cells(command)
+    _add_files(command)
+    _add_sources(command)
+    command.add_argument(
+        '--again', action='store_true', help='run the named cells once more, with the same seed'
+    )
+    command.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/study'), help='of checkpoints and logs'
+    )
+    command.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    command.add_argument(
+        '--precision', choices=PRECISIONS, help='float32 on CPUs, tf32 on cards by default'
+    )
+    command.add_argument(
+        '--minutes', type=minutes, help='start only what will be over by then, and stop then'
+    )
+    command.add_argument(
+        '--jobs', type=positive, help='cells at a time, each on cores of its own; what fits'
+    )
+    # With one thread, torch leaves 1x1 convolutions to a routine that takes twice as long.
+    command.add_argument('--threads', type=positive, help='of each cell: 2 on CPUs, 1 on cards')
+    command.set_defaults(act=run)
+
+
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser('report', help='make tables and figures of the results')
+    _add_files(command)
+    command.add_argument(
+        '--page', type=Path, help='to write to; README.md beside the results. Figures go beside it'
+    )
+    command.add_argument(
+        '--front', type=Path, help="for the headline; the project's README.md has its own results'"
+    )
+    command.set_defaults(act=write)
+
+
+def _add_pack(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser('pack', help='compress the data for a machine without any')
+    _add_sources(command)
+    command.add_argument('--out', type=Path, required=True, help='folder, which is made')
+    command.add_argument('--quality', type=positive, default=80, help='of JPEG, %(default)s')
+    command.add_argument('--sets', nargs='+', help='folders of --data; all by default')
+    command.set_defaults(act=compress)
+
+
+def main() -> int:
+    """Do what the command line says."""
+    args = parse_args()
+    status: int = args.act(args, Console())
+    return status
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit('stopped: the same command goes on from the last checkpoints')
+    except (ValueError, OSError) as error:
+        sys.exit(f'study: {error}')

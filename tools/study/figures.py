@@ -1,0 +1,99 @@
+"""Figures of a data set's runs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+from tools.analysis.figure_theme import COLOURS, save
+from tools.study.estimates import Estimate
+from tools.study.plan import Plan
+from tools.study.selection import BASELINE, TRIMAP, Reported, Scores, label, metric
+
+
+def draw_seeds(reported: Reported, file: Path) -> None:
+    """MIoU of every run, runs of a seed joined, with the mean of each method."""
+    methods = [m for m in reported.methods() if reported.values(m, metric('mIoU'))]
+    figure, axes = plt.subplots(figsize=(1.6 + 0.9 * len(methods), 3.6), layout='constrained')
+    values = [reported.values(method, metric('mIoU')) for method in methods]
+    for seed in sorted({seed for found in values for seed in found}):
+        places = [place for place, found in enumerate(values) if seed in found]
+        heights = [values[place][seed] for place in places]
+        axes.plot(places, heights, 'o-', color='#999999', markersize=4, linewidth=0.8, zorder=1)
+    for place, found in enumerate(values):
+        ends = [place - 0.2, place + 0.2]
+        axes.plot(ends, [np.mean(list(found.values()))] * 2, '-', color=COLOURS[1], linewidth=2.5)
+    axes.set_xticks(range(len(methods)), map(reported.label, methods), rotation=30, ha='right')
+    axes.set_xlim(-0.5, len(methods) - 0.5)
+    axes.set_ylabel('mIoU in %')
+    axes.set_title(f'{reported.title}:\nevery run (a line is a seed) and means')
+    save(figure, file)
+
+
+def draw_tuning(scores: Scores, plan: Plan, file: Path) -> None:
+    """MIoU over the factor of the learning rate, as a curve for each method of several factors."""
+    figure, axes = plt.subplots(figsize=(5.6, 3.6), layout='constrained')
+    curves = {method: found for method, found in scores.items() if len(found) > 1}
+    for method, found in curves.items():
+        scores_at = (found[factor] for factor in sorted(found))
+        heights = [np.nan if score is None else score for score in scores_at]
+        axes.plot(sorted(found), heights, marker='o', markersize=4, label=label(plan, method))
+    factors = sorted({factor for found in curves.values() for factor in found})
+    axes.set_xscale('log')
+    axes.set_xticks(factors, [f'{factor:g}' for factor in factors], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel('factor of the learning rate')
+    axes.set_ylabel('mIoU in %')
+    axes.set_title('half the schedule, one seed')
+    axes.legend()
+    save(figure, file)
+
+
+def draw_trimaps(reported: Reported, file: Path) -> None:
+    """MIoU within a distance of true boundaries, and how much of it is gained on the baseline."""
+    figure, (level, gain) = plt.subplots(ncols=2, figsize=(9, 3.6), layout='constrained')
+    for method in reported.methods():
+        entries = reported.runs[method].values()
+        keys = [key for entry in entries for key in entry['metrics'] if key.startswith(TRIMAP)]
+        widths = sorted({int(key.removeprefix(TRIMAP)) for key in keys})
+        bands = [metric(f'{TRIMAP}{width}') for width in widths]
+        for axes, read in ((level, reported.values), (gain, reported.gains)):
+            values = [list(read(method, measure).values()) for measure in bands]
+            means = [np.mean(found) if found else np.nan for found in values]
+            axes.plot(widths, means, marker='o', markersize=3, label=reported.label(method))
+    for axes in (level, gain):
+        axes.set_xlabel('within so many pixels of a true boundary')
+    level.set_ylabel('mIoU in %')
+    gain.set_ylabel(f'mIoU above {reported.label(BASELINE)}, paired by seed')
+    level.legend(fontsize='small')
+    figure.suptitle(reported.title)
+    save(figure, file)
+
+
+def draw_classes(reported: Reported, file: Path) -> None:
+    """Gain of the headline's methods on each class: mean, interval from 3 seeds on, and seeds."""
+    names, methods = reported.classes(), reported.gainers()
+    height = 1.4 + (0.12 + 0.12 * len(methods)) * len(names)
+    figure, axes = plt.subplots(figsize=(5.6, height), layout='constrained')
+    shifts = (np.arange(len(methods)) - (len(methods) - 1) / 2) * 0.8 / len(methods)
+    for method, shift, colour in zip(methods, shifts, COLOURS, strict=False):
+        places = np.arange(len(names)) + shift
+        gains = [list(reported.gains(method, metric(f'IoU.{name}')).values()) for name in names]
+        found = [Estimate.of(values) if values else None for values in gains]
+        means = [each.mean if each else np.nan for each in found]
+        # That of two seeds is wider than all else in the figure.
+        errors = [each.half_width if each and each.count > 2 else 0.0 for each in found]
+        style: dict[str, Any] = dict(fmt='o', color=colour, markersize=4, capsize=2, linewidth=1.2)
+        axes.errorbar(means, places, xerr=errors, label=reported.label(method), **style)
+        for place, values in zip(places, gains, strict=True):
+            axes.plot(values, [place] * len(values), '|', color=colour, markersize=7, alpha=0.5)
+    axes.axvline(0, color='#7f7f7f', linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(f'IoU above {reported.label(BASELINE)}, in points')
+    axes.set_title(
+        f'{reported.title}:\nmean, its 95 % interval from three seeds on,\nand every seed'
+    )
+    figure.legend(loc='outside lower center', ncols=2, fontsize='small')
+    save(figure, file)

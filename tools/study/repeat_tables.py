@@ -1,0 +1,70 @@
+"""Tables of runs that were run again with the same seed."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tools.study.plan import Plan
+from tools.study.results import Entry
+from tools.study.selection import (
+    BASELINE,
+    MEASURES,
+    Reported,
+    difference,
+    find_repeats,
+    label,
+    title,
+)
+from tools.study.tables import estimate, make_table
+from tools.study.tuning_tables import write_value
+
+
+def tabulate_repeats(entries: Sequence[Entry], plan: Plan) -> list[str]:
+    """Runs with the same seed and settings as another, beside it, and their gains as well."""
+    repeats: dict[tuple[str, int, int], dict[str, tuple[Entry, Entry]]] = defaultdict(dict)
+    for original, entry in find_repeats(entries):
+        key = (entry['data'], entry['seed'], entry['repeat'])
+        repeats[key][entry['method']] = (original, entry)
+    rows = []
+    for pairs in repeats.values():
+        scores = {
+            method: [[measure(entry) for entry in pair] for measure in MEASURES.values()]
+            for method, pair in pairs.items()
+        }
+        for method, pair in pairs.items():
+            threads = ' and '.join(str(entry['threads']) for entry in pair)
+            cells = [_first_and_again(values) for values in scores[method]]
+            rows.append([pair[0]['cell'], *cells, threads])
+        for method in scores if BASELINE in scores else ():
+            if method != BASELINE:
+                both = zip(scores[method], scores[BASELINE], strict=True)
+                cells = [_first_and_again([*map(difference, *values)], '+') for values in both]
+                rows.append([f'{label(plan, method)} above {label(plan, BASELINE)}', *cells, '-'])
+    return make_table(['first, and again', *MEASURES, 'threads'], rows) if rows else []
+
+
+def tabulate_all_pairs(entries: Sequence[Entry], plan: Plan) -> list[str]:
+    """Gains over cross entropy with every repeat of both as a pair of its own."""
+    entries = [e for e in entries if not e['repeat']] + [e for _, e in find_repeats(entries)]
+    rounds = sorted({entry['repeat'] for entry in entries})
+    rows = []
+    for data in plan.data:
+        parts = [
+            Reported([{**e, 'repeat': 0} for e in entries if e['repeat'] == part], data, plan)
+            for part in rounds
+        ]
+        for method in dict.fromkeys(method for part in parts[1:] for method in part.methods()):
+            gains = [
+                [gain for part in parts for gain in part.gains(method, measure).values()]
+                for measure in MEASURES.values()
+            ]
+            if method != BASELINE and any(
+                part.gains(method, MEASURES['mIoU']) for part in parts[1:]
+            ):
+                cells = [estimate(dict(enumerate(found)), '+') for found in gains]
+                name = f'{title(plan, data)}, {label(plan, method)} above {label(plan, BASELINE)}'
+                rows.append([name, str(len(gains[0])), *cells])
+    return make_table(['', 'pairs', *MEASURES], rows) if rows else []
+
+
+def _first_and_again(values: Sequence[float | None], sign: str = '') -> str:
+    return ', '.join(write_value(value, sign) for value in values)

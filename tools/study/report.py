@@ -1,0 +1,148 @@
+"""The report of the study: tables and figures of its results."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tools.analysis.figure_theme import apply_theme
+from tools.study import figures, page
+from tools.study.estimates import CONFIDENCE
+from tools.study.plan import Plan
+from tools.study.repeat_tables import tabulate_all_pairs, tabulate_repeats
+from tools.study.results import Entry, read_entries
+from tools.study.selection import BASELINE, Reported, by_platform, tuning_runs, tuning_scores
+from tools.study.tables import (
+    tabulate_classes,
+    tabulate_gains,
+    tabulate_headline,
+    tabulate_lead,
+    tabulate_memory,
+    tabulate_scores,
+)
+from tools.study.tuning_tables import RELEASED, tabulate_choices, tabulate_tuning
+
+
+def report(plan: Plan, results: Path, file: Path | None, front: Path | None) -> list[Path]:
+    """Write the tables and figures of a file of results into a page, and a headline into another.
+
+    Args:
+        plan: names what was run.
+        results: the file of results.
+        file: the page; README.md beside the results if None. Figures go beside it.
+        front: the page of the headline, if any.
+
+    Returns:
+        The pages that were written.
+
+    Raises:
+        ValueError: there is no result, or a page lacks the marks between which the report goes.
+    """
+    entries = read_entries(results)
+    written = file or results.with_name('README.md')
+    if not written.exists():
+        written.write_text(f'# Results\n\n{page.BEGIN.format("report")}\n{page.END}\n')
+    page.insert(write_report(entries, plan, written.parent), written, 'report')
+    if front is None:
+        return [written]
+    page.insert(tabulate_headline(entries, plan), front, 'headline')
+    return [written, front]
+
+
+def write_report(entries: Sequence[Entry], plan: Plan, folder: Path) -> list[str]:
+    """Draw the figures and return the lines of the report."""
+    apply_theme('light')
+    lines = [
+        f'{len(entries)} results, the last of {max(entry["finished"] for entry in entries)[:10]}. '
+        f'Means with their {CONFIDENCE:.0%} intervals over seeds (Student); gains are paired by '
+        'seed, and bold where the interval leaves out 0.',
+        '',
+    ]
+    for platform, part in by_platform(entries).items():
+        known = [data for data in plan.data if any(entry['data'] == data for entry in part)]
+        for data in known:
+            lines += _Section(part, data, plan, folder, str(platform)).lines()
+        if repeats := tabulate_repeats(part, plan):
+            lines += ['### The same seed again', '', *repeats, '']
+        if pairs := tabulate_all_pairs(part, plan):
+            lines += ['Gains over seeds and repeats, a repeat as a pair of its own:', '']
+            lines += [*pairs, '']
+    machines = {f'{entry["machine"]}, {entry["threads"]} thread(s) a run' for entry in entries}
+    versions = {', '.join(f'{k} {v}' for k, v in entry['versions'].items()) for entry in entries}
+    return [*lines, f'Machines: {"; ".join(sorted(machines))}. {"; ".join(sorted(versions))}.']
+
+
+class _Section:
+    """All about one data set on one platform."""
+
+    def __init__(
+        self, entries: Sequence[Entry], data: str, plan: Plan, folder: Path, platform: str
+    ) -> None:
+        self.entries = entries
+        self.plan = plan
+        self.folder = folder
+        self.platform = platform
+        self.reported = Reported(entries, data, plan)
+
+    def lines(self) -> list[str]:
+        """Write the tables; draw the figures."""
+        where = f' ({self.platform})' if self.platform else ''
+        lines = [f'### {self.reported.title}{where}', '']
+        lines += self._main() if self.reported.methods() else []
+        lines += self._variants() if self.reported.variants() else []
+        return lines + self._choices() + self._tuning()
+
+    def _main(self) -> list[str]:
+        reported, methods = self.reported, self.reported.methods()
+        lines = [*tabulate_scores(reported, methods), '']
+        lines += [*tabulate_gains(reported, methods, BASELINE), '']
+        if {RELEASED, BASELINE} < set(methods):
+            others = [method for method in methods if method != BASELINE]
+            lines += [*tabulate_lead(reported, RELEASED, others), '']
+        lines += self._figure('seeds', 'mIoU of every run', figures.draw_seeds)
+        lines += self._figure('trimap', 'trimap curves', figures.draw_trimaps)
+        lines += [*tabulate_classes(reported), '']
+        if reported.gainers():
+            lines += self._figure('classes', 'gain of each class', figures.draw_classes)
+        return [*lines, *tabulate_memory(reported), '']
+
+    def _variants(self) -> list[str]:
+        variants = self.reported.variants()
+        return [
+            "RMI's choices, one changed at a time, at RMI's learning rate:",
+            '',
+            *tabulate_scores(self.reported, variants),
+            '',
+            *tabulate_gains(self.reported, variants, RELEASED),
+            '',
+        ]
+
+    def _choices(self) -> list[str]:
+        choices = tabulate_choices(self.entries, self.reported.data, self.plan)
+        if not choices:
+            return []
+        return [
+            "RMI's choices, one changed at a time, at half the schedule on the tuning seed; "
+            'each above the run of RMI as released that is nearest in time:',
+            '',
+            *choices,
+            '',
+        ]
+
+    def _tuning(self) -> list[str]:
+        scores = tuning_scores(tuning_runs(self.entries, self.reported.data), self.plan)
+        if not scores:
+            return []
+        lines = ['Tuning, at half the schedule on a seed of its own (mIoU):', '']
+        lines += [*tabulate_tuning(scores, self.plan), '']
+        if sum(len(found) > 1 for found in scores.values()) > 1:
+            lines += self._figure(
+                'tuning',
+                'mIoU by learning rate',
+                lambda _, file: figures.draw_tuning(scores, self.plan, file),
+            )
+        return lines
+
+    def _figure(self, name: str, title: str, draw: Callable[[Reported, Path], None]) -> list[str]:
+        parts = [self.reported.data, *self.platform.replace(',', '').split(), name]
+        file = f'{"-".join(parts[:-1])}_{name}.png'
+        draw(self.reported, self.folder / file)
+        return [f'![{title}]({file})', '']

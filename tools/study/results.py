@@ -1,0 +1,104 @@
+"""The file of results: a line of JSON for each finished cell."""
+
+import json
+import math
+import os
+import statistics
+from pathlib import Path
+from typing import Any
+
+from tools.study.fingerprint import fingerprint
+from tools.study.plan import Cell, Plan
+from tools.study.platforms import Platform
+
+Entry = dict[str, Any]
+
+
+def read_entries(file: Path) -> list[Entry]:
+    """Read the lines of a file of results.
+
+    Raises:
+        ValueError: there is no such file, or no line in it.
+    """
+    if not file.is_file():
+        raise ValueError(f'{file} is no file: tools/study run --results {file} writes it')
+    entries = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+    if not entries:
+        raise ValueError(f'{file} holds no result yet: tools/study run --results {file} adds them')
+    return entries
+
+
+class Results:
+    """The file of results: read once, and appended to.
+
+    A line counts for the plan as long as the cell would train the same network today on the same
+    platform.
+
+    Args:
+        file: holds the results; need not be there yet.
+        platform: whose results are asked for.
+    """
+
+    def __init__(self, file: Path, platform: Platform | None = None) -> None:
+        self.file = file
+        self.platform = platform or Platform()
+        self.entries = read_entries(file) if file.exists() and file.read_text().strip() else []
+
+    def append(self, entry: Entry) -> None:
+        """Add a line, which is on the disk afterwards."""
+        self.entries.append(entry)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open('a') as stream:
+            stream.write(json.dumps(entry) + '\n')
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def named(self, name: str) -> list[Entry]:
+        """All lines about a cell."""
+        return [entry for entry in self.entries if entry['cell'] == name]
+
+    def find(self, plan: Plan, cell: Cell, platform: Platform | None = None) -> Entry | None:
+        """Find the result of a cell, if it has one of its present settings."""
+        platform = platform or self.platform
+        factor = self.factor(plan, cell)
+        named = [entry for entry in self.named(cell.name) if Platform.of(entry) == platform]
+        if factor is None or not named:
+            return None
+        options = {**plan.options(cell, factor), **platform.options}
+        current = fingerprint(plan.config_file(cell), options)
+        fitting = [entry for entry in named if entry['config_hash'] == current]
+        return fitting[-1] if fitting else None
+
+    def factor(self, plan: Plan, cell: Cell) -> float | None:
+        """Choose the factor of the learning rate that a cell trains at, None before it is known.
+
+        It is the one of the best mIoU, in the mean of the seeds that tune; of equals, the nearest
+        to 1. A rate is a setting like others, so one that was tuned on another platform is taken
+        where this one has tuned none. A plan without tuning takes the rates of the configs.
+        """
+        if cell.tunes or not plan.tuning:
+            return cell.factor or 1.0
+        scores = self._tuning_scores(plan, plan.tuning_of(cell))
+        if scores is None:
+            return None
+        return max(scores, key=lambda f: (statistics.mean(scores[f]), -abs(math.log(f))))
+
+    def is_tuned(self, plan: Plan, cell: Cell) -> bool:
+        """Whether all that tunes along with a cell has been run, be it on another platform."""
+        return self._tuning_scores(plan, plan.tuning_of(cell)) is not None
+
+    def _tuning_scores(self, plan: Plan, cells: list[Cell]) -> dict[float, list[float]] | None:
+        """MIoU by factor, all of one platform; of a run that diverged, -inf."""
+        others = [Platform.of(entry) for entry in self.entries]
+        for platform in dict.fromkeys([self.platform, *others]):
+            scores: dict[float, list[float]] = {}
+            for cell in cells:
+                result = self.find(plan, cell, platform)
+                if result is None:
+                    break
+                assert cell.factor is not None
+                score = result['metrics'].get('mIoU', -math.inf)
+                scores.setdefault(cell.factor, []).append(score)
+            else:
+                return scores
+        return None
