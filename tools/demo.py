@@ -25,7 +25,7 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(None):
     warnings.simplefilter('ignore')
     import demo_report as report
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.tool_process import Progress, run_tool
 
 TOOLS = Path(__file__).resolve().parent

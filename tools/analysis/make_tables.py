@@ -25,7 +25,7 @@ from rich.progress import track
 
 from mmseg_rmi.functional import RMISettings
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tools.analysis.inference_time import seconds_per_image
 from tools.analysis.results import TestResult, read_results
 from tools.analysis.table_formats import FORMATS, Cell, Table, to_rich

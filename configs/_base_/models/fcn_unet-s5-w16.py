@@ -29,7 +29,7 @@ model = dict(
         dropout_ratio=0,
         num_classes=2,
         align_corners=False,
-        init_cfg=None,  # torch's; MMSegmentation's last weights begin too small for a short training
+        init_cfg=None,  # torch's: MMSegmentation's are too small for so short a training
         loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
     ),
     train_cfg=dict(),
