@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ class AffinityFieldLoss(nn.Module):
         margin: KL divergence in nats from which on the two pixels of an edge differ enough.
         downsample_factor: DF; 1 takes the maps as they are.
         decay_base: at least 1; 20 in the RMI authors' code, 10 in the original, 1 for no decay.
+        ignore_index: label of pixels that do not count, where a call names none; None if all do.
         loss_weight: factor of the whole.
         loss_name: name in the log; must contain ``'loss'``.
         **other_arguments: those of another loss, left over from a config; refused.
@@ -70,6 +72,7 @@ class AffinityFieldLoss(nn.Module):
         margin: float = 3.0,
         downsample_factor: int = 8,
         decay_base: float = 20.0,
+        ignore_index: int | None = 255,
         loss_weight: float = 1.0,
         loss_name: str = 'loss_affinity',
         **other_arguments: Any,
@@ -90,6 +93,7 @@ class AffinityFieldLoss(nn.Module):
         self.margin = margin
         self.downsample_factor = downsample_factor
         self.decay_base = decay_base
+        self.ignore_index = ignore_index
         self.loss_weight = loss_weight
         self._loss_name = loss_name
         self.size_scores = None
@@ -101,7 +105,7 @@ class AffinityFieldLoss(nn.Module):
         logits: Tensor,
         labels: Tensor,
         weight: Tensor | None = None,
-        ignore_index: int | None = 255,
+        ignore_index: int | EllipsisType | None = ...,
         **kwargs: Any,
     ) -> Tensor:
         """Compute the loss of a batch.
@@ -110,7 +114,7 @@ class AffinityFieldLoss(nn.Module):
             logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C is at least 2.
             labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` or ``ignore_index``.
             weight: ``B x H x W``, scales the cross entropy.
-            ignore_index: label of pixels that do not count; None if all do.
+            ignore_index: label of pixels that do not count; None if all do; by default the loss's.
             **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
 
         Returns:
@@ -121,6 +125,7 @@ class AffinityFieldLoss(nn.Module):
                 small.
             TypeError: logits that are not floating point, labels that are not integer.
         """
+        ignore_index = self.ignore_index if ignore_index is ... else ignore_index
         labels = squeeze_labels(labels)
         check_inputs(logits, labels, weight, ignore_index, **kwargs)
         ignore_index = resolve_ignore_index(ignore_index)

@@ -161,7 +161,7 @@ class RMILoss(nn.Module):
         logits: Tensor,
         labels: Tensor,
         *,
-        ignore_index: int | None = 255,
+        ignore_index: int | EllipsisType | None = ...,
         align_corners: bool,
     ) -> RMITerms:
         """Compute the loss of logits that are still to be up-sampled.
@@ -169,7 +169,7 @@ class RMILoss(nn.Module):
         Args:
             logits: ``B x C x H' x W'``, as in :meth:`forward`.
             labels: ``B x H x W``, as in :meth:`forward`.
-            ignore_index: label of pixels that do not count; None if all do.
+            ignore_index: as in :meth:`forward`.
             align_corners: how logits are up-sampled, see ``torch.nn.functional.interpolate``.
 
         Returns:
@@ -180,6 +180,7 @@ class RMILoss(nn.Module):
             ValueError: as :meth:`forward`.
             TypeError: as :meth:`forward`.
         """
+        ignore_index = self.ignore_index if ignore_index is ... else ignore_index
         labels = squeeze_labels(labels)
         check_inputs(logits, labels, None, ignore_index, same_size=False)
         labels, ignore_index = self._prepare(logits, labels, ignore_index)
