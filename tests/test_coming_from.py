@@ -92,6 +92,15 @@ def test_line_gives_the_loss_of_the_original(section: str, block: int, original:
     compare(criterion, lambda logits, labels: released(logits, labels, **original))
 
 
+def test_line_of_paddleseg_gives_its_mix() -> None:
+    def mixed(logits: Tensor, labels: Tensor) -> Tensor:
+        region = released(logits, labels, 'max', 3, bce_share=0.0, region_share=0.5)
+        return 0.5 * F.cross_entropy(logits, labels, ignore_index=255) + region
+
+    # But for one pixel in the mean of the cross entropy.
+    compare(lines_of('PaddleSeg')[1]['criterion'], mixed, tolerance=2e-4)
+
+
 def test_auxiliary_head_of_nvidia_is_the_pixel_wise_term() -> None:
     logits, labels = make_batch(2, CLASSES, 48, 45)
     found = lines_of('NVIDIA semantic-segmentation')[0]['auxiliary'](logits, labels)
