@@ -41,10 +41,11 @@ def test_a_rehearsal_goes_all_the_way(tmp_path):
 
 
 def test_every_check_that_a_cpu_allows_passes(check):
-    status, found = check('correctness')
+    status, found = check('values', 'graphs')
     assert status == 0
     records = found['correctness']
-    assert len(records) == len(correctness.CHECKS) * len(correctness.RMI)
+    checks = {**correctness.VALUES, **correctness.GRAPHS}
+    assert len(records) == len(checks) * len(correctness.RMI)
     skipped = {r['check'] for r in records if 'skipped' in r}
     assert skipped == {'no waiting for the device', 'CUDA graph'}
 
@@ -97,8 +98,33 @@ def test_a_loss_that_changes_is_not_deterministic(monkeypatch):
         correctness.repeats_itself('RMI', 'cpu')
 
 
+def test_a_device_that_answers_no_more_gets_a_fresh_process(check, monkeypatch):
+    class Replaced(Exception):
+        pass
+
+    def replace(program, command):
+        raise Replaced(*command)
+
+    monkeypatch.setattr(tool.Run, 'answers', lambda _: False)
+    monkeypatch.setattr(tool.os, 'execv', replace)
+    monkeypatch.setitem(tool.PARTS, 'losses', lambda run: {})
+    with pytest.raises(Replaced) as replaced:
+        check('losses', 'heads', 'step')
+    command = replaced.value.args
+    assert command[-4:] == ('--go-on', '--parts', 'heads', 'step')
+    assert command[0] == sys.executable
+
+
+def test_a_fresh_process_goes_on_with_what_was_found(check, monkeypatch):
+    monkeypatch.setitem(tool.PARTS, 'losses', lambda run: {})
+    check('losses')
+    status, found = check('heads', '--go-on')
+    assert status == 0
+    assert list(found['parts']) == ['losses', 'heads']
+
+
 def test_checks_for_which_there_is_no_time_are_named():
-    records = list(correctness.check_all('cpu', out_of_time=lambda: True))
+    records = list(correctness.run_checks(correctness.VALUES, 'cpu', out_of_time=lambda: True))
     assert {record['skipped'] for record in records} == {'out of time'}
 
 

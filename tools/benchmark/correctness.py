@@ -199,15 +199,14 @@ def _need_gpu(device: str) -> None:
         raise NotImplementedError('needs a GPU')
 
 
-CHECKS: dict[str, Check] = {
+# Most telling first; what a failure may leave the device unusable after comes last.
+VALUES: dict[str, Check] = {
     'defaults': equals_reference,
     'bfloat16': functools.partial(equals_reference, dtype=torch.bfloat16),
     'streamed': functools.partial(streamed_equals_reference, align_corners=False),
     'larger': functools.partial(equals_reference, case=LARGE),
     'deterministic': repeats_itself,
     'no waiting for the device': never_waits,
-    'CUDA graph': replays_in_a_graph,
-    'one graph': compiles_to_one_graph,
     'float16': functools.partial(equals_reference, dtype=torch.float16),
     'channels last': functools.partial(equals_reference, memory_format=torch.channels_last),
     'streamed, align_corners': functools.partial(streamed_equals_reference, align_corners=True),
@@ -218,11 +217,17 @@ CHECKS: dict[str, Check] = {
         if name != 'defaults'
     },
 }
+GRAPHS: dict[str, Check] = {
+    'torch.compile': compiles_to_one_graph,
+    'CUDA graph': replays_in_a_graph,
+}
 
 
-def check_all(device: str, *, out_of_time: Callable[[], bool] = lambda: False) -> Iterator[Record]:
-    """Run every check on every implementation, the most telling first."""
-    for name, check in CHECKS.items():
+def run_checks(
+    checks: dict[str, Check], device: str, *, out_of_time: Callable[[], bool] = lambda: False
+) -> Iterator[Record]:
+    """Run checks on every implementation."""
+    for name, check in checks.items():
         for method in RMI:
             record: Record = dict(check=name, method=method)
             if out_of_time():

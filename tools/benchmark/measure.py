@@ -33,9 +33,8 @@ def measure_together(
         device: ``'cuda'`` or ``'cpu'``.
         names: of methods, cross entropy first.
         rounds: calls of each method.
-        time_limit: in seconds; no further round is begun after it.
+        time_limit: seconds after which no further round is begun, once all are warm.
     """
-    began = time.monotonic()
     records: dict[str, Record] = {}
     ready: dict[str, Workload] = {}
     for name, build in build_workloads(case, device, names).items():
@@ -52,7 +51,7 @@ def measure_together(
         except Exception:
             records[name]['error'] = traceback.format_exc()
             ready.pop(name, None)
-    timed = time_in_turn(ready, device, rounds, began + time_limit)
+    timed = time_in_turn(ready, device, rounds, time.monotonic() + time_limit)
     if device == 'cuda':
         torch.cuda.empty_cache()  # the next case starts with nothing
     return [{**record, **timed.get(name, {})} for name, record in records.items()]

@@ -143,6 +143,7 @@ def _head_stage(case: Case, name: str, logits: Tensor, samples: list[SegDataSamp
 
 def _training_step(case: Case, device: str, name: str) -> Workload:
     torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True  # as the configs have it
     model = MODELS.build(_segmentor(case, name)).to(device).train()
     images = torch.randn(case.batch, 3, case.side, case.side, device=device)
     samples = [
