@@ -26,7 +26,7 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(None):
     import demo_report as report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.tool_process import Progress, run_tool
+from tools.tool_process import Progress, follow_tool
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs' / 'demo'
@@ -137,7 +137,7 @@ def run(command: list[str], log_file: Path, stage: str, monitor: Monitor) -> Non
         said = '  '.join([f'{progress.done}/{progress.total}', *progress.fields])
         monitor.report(stage, progress.done / progress.total, said)
 
-    run_tool(command, log_file, note)
+    follow_tool(command, log_file, note)
 
 
 def train_and_test(experiment: Experiment, folder: Path, monitor: Monitor) -> None:

@@ -49,7 +49,7 @@ def parse_progress(line: str) -> Progress | None:
     return Progress(found[1], int(found[2]), int(found[3]), tuple(LOG_FIELDS.findall(line)))
 
 
-def run_tool(
+def follow_tool(
     command: Sequence[str],
     log_file: Path,
     note: Callable[[Progress], None],

@@ -16,6 +16,7 @@ from rich.table import Table
 if not __package__:  # `python tools/study`, which puts the folder itself there
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 from tools.study import pool
 from tools.study.budget import Budget
 from tools.study.monitor import Monitor
@@ -149,6 +150,7 @@ def minutes(text: str) -> float:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog='study', description='Run the study of losses')
+    add_debug_argument(parser)
     commands = parser.add_subparsers(required=True, metavar='list | run | report | pack')
     _add_list(commands)
     _add_run(commands)
@@ -242,9 +244,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit('stopped: the same command goes on from the last checkpoints')
-    except (ValueError, OSError) as error:
-        sys.exit(f'study: {error}')
+    run_tool(main, 'Stopped: the same command goes on from the last checkpoints.')

@@ -21,7 +21,7 @@ from tools.study.fingerprint import Options
 from tools.study.plan import ROOT, Cell, Plan
 from tools.study.platforms import Platform, free_cores
 from tools.study.results import Entry
-from tools.tool_process import Progress, ToolFailure, run_tool
+from tools.tool_process import Progress, ToolFailure, follow_tool
 
 WEIGHTS_OPTION = 'model.backbone.init_cfg.checkpoint'
 DIVERGED = 'FloatingPointError'  # of CheckInvalidLossHook
@@ -190,7 +190,7 @@ class Runner:
             self.processes.add(process)
 
         try:
-            return run_tool(
+            return follow_tool(
                 line,
                 log_file,
                 note,
