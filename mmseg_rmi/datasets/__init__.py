@@ -2,6 +2,11 @@
 
 import mmseg_rmi.registry  # noqa: F401 (or an error that says what is missing)
 from mmseg_rmi.datasets.camvid import CamVid12Dataset, CamVidDataset, CamVidFoldDataset
+from mmseg_rmi.datasets.kept_images import (
+    KeepImagesHook,
+    LoadKeptAnnotations,
+    LoadKeptImageFromFile,
+)
 from mmseg_rmi.datasets.thin_structures import (
     CrackForestDataset,
     DRIVEFoldDataset,
@@ -15,4 +20,7 @@ __all__ = [
     'CrackForestDataset',
     'DRIVEFoldDataset',
     'ISBI2012Dataset',
+    'KeepImagesHook',
+    'LoadKeptAnnotations',
+    'LoadKeptImageFromFile',
 ]

@@ -42,7 +42,7 @@ class LoadKeptAnnotations(LoadAnnotations):
 
     def _load_seg_map(self, results: dict) -> None:
         label_map = str(results.get('label_map')), results.get('reduce_zero_label')
-        key = (repr(self), results['seg_map_path'], *label_map)
+        key = (self.imdecode_backend, results['seg_map_path'], *label_map)
         if key in _KEPT:
             results['gt_seg_map'] = _KEPT[key].copy()
             results['seg_fields'].append('gt_seg_map')

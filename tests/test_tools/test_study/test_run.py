@@ -216,7 +216,10 @@ def test_time_left_is_that_of_the_iterations_left_at_the_pace_so_far(place, monk
     assert 'train 16/20  (7 cells left, about 36.0 h)' in console.file.getvalue()
 
 
-def test_a_stopped_study_leaves_no_tool_behind_and_goes_on(place):
+@pytest.mark.parametrize('how', [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_study_leaves_no_tool_behind_and_goes_on(place, how):
+    if how == signal.SIGKILL and sys.platform != 'linux':
+        pytest.skip('needs Linux, which ends the tools of a study that was killed')
     place.order(**{'scenes/rmi/lr-x1': 'hang'})
     program = f'from helpers import study_tools; study_tools.Place({str(place.folder)!r}).run()'
     process = start(sys.executable, '-c', program, PYTHONPATH=f'{TOOLS.parent}:{TESTS}')
@@ -227,14 +230,56 @@ def test_a_stopped_study_leaves_no_tool_behind_and_goes_on(place):
         time.sleep(0.05)
     with pytest.raises(ValueError, match='a study, or a run of one, is still at work'):
         place.run()
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(how)
     process.communicate()
     assert process.returncode != 0
 
     place.order()
-    place.run()  # which it would refuse, were a tool still there
+    place.run(patience=20)  # which it would refuse, were a tool still there
 
     assert place.calls() == [*ALL[:3], *ALL[2:]]
+
+
+def test_what_runs_when_the_time_is_over_is_stopped_and_goes_on(place):
+    place.order(**{'scenes/rmi/lr-x1': 'hang'})
+    hanging = place.folder / 'data' / 'hanging'
+    queue = place.run(minutes=1, clock=lambda: 61.0 if hanging.exists() else 0.0)
+    assert (list(place.lines()), queue.failed, queue.running) == (['scenes/ce/lr-x1'], {}, [])
+    place.order()
+    place.run()
+    assert place.calls() == [*ALL[:3], *ALL[2:]]
+
+
+def test_only_what_will_be_over_in_time_is_started(place):
+    """A cell is guessed to take 25 s and one for each of the 20 iterations."""
+    queue = place.run(minutes=44 / 60, clock=lambda: 0.0)
+    assert not queue.results.entries
+    place.run(minutes=46 / 60, clock=lambda: 0.0)
+    assert len(place.lines()) == 7  # by a clock that stands still, all others take no longer
+
+
+def test_cells_are_estimated_by_those_of_their_kind(place):
+    queue = place.open(minutes=10, clock=lambda: 0.0)
+    ce, rmi = (queue.job(cell, 1.0) for cell in queue.wanted[:2])
+    budget = queue.budget
+    assert budget.estimate(ce) == budget.estimate(rmi) == 25 + 20 * 1.0
+    budget.learn(rmi, seconds=65.0, iterations=20)
+    assert budget.estimate(rmi) == 25 + 20 * 2.0
+    assert budget.estimate(ce) == 25 + 20 * 2.0  # by the slowest
+    budget.learn(ce, seconds=35.0, iterations=20)
+    assert budget.estimate(ce) == 25 + 20 * 0.5
+    ce.done = 10
+    assert budget.estimate(ce) == 25 + 10 * 0.5
+    assert budget.estimate(ce, trains=False) == 25
+
+
+def test_cells_are_named_by_patterns(place):
+    assert [cell.name for cell in place.open(['scenes/*/lr-x4']).wanted] == [
+        'scenes/ce/lr-x4',
+        'scenes/rmi/lr-x4',
+    ]
+    with pytest.raises(ValueError, match=r"no cell that fits 'scenes/\*/seed9'"):
+        place.open(['scenes/*/seed9'])
 
 
 def test_missing_weights_are_answered_with_the_command_that_writes_them(place, tmp_path):
