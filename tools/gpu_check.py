@@ -28,21 +28,26 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from mmseg_rmi.utils.command_line import run_tool
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a bare machine has the package nowhere else
 # The frameworks say what they lack as they are imported, none of which is used here.
 with warnings.catch_warnings(), contextlib.redirect_stdout(None):
     warnings.simplefilter('ignore')
+    from mmseg_rmi.utils.command_line import run_tool
     from tools.benchmark import correctness, report, training
     from tools.benchmark.cases import GPU_CASES, Case
     from tools.benchmark.figures import draw_cases, draw_sweeps
     from tools.benchmark.machine import describe_run, describe_versions
     from tools.benchmark.measure import copy_bandwidth, measure_together
-    from tools.benchmark.methods import RELEASED, RMI, STREAMED, method_names
+    from tools.benchmark.methods import (
+        OTHERS,
+        RELEASED,
+        STREAMED,
+        chosen_implementation,
+        method_names,
+    )
 
-FAST = ('CE', *RMI, 'CE, compiled', STREAMED)
+FAST = ('CE', 'RMI', STREAMED, 'RMI, torch', 'CE, compiled')
 TEST_LIMIT = 120  # seconds
 CHECK_LIMIT = 60
 CASE_LIMIT = 15
@@ -61,6 +66,7 @@ class Run:
         self.console = Console(width=120)
         self.found: dict[str, Any] = dict(
             machine=describe_run(self.device),
+            implementation=chosen_implementation(self.device),
             versions=describe_versions(),
             parts={},
             records=[],
@@ -212,13 +218,13 @@ def measure_steps(run: Run) -> dict[str, Any]:
 
 def measure_others(run: Run) -> dict[str, Any]:
     """Measure what others use in the place of RMI, again beside cross entropy."""
-    others = ('CE', 'CE + affinity', 'CE + Dice (mmseg)', 'Lovasz (mmseg)', RELEASED)
+    others = ('CE', *OTHERS, RELEASED, 'RMI, reference')
     return dict(skipped_cases=run.measure(GPU_CASES['losses'][:2], others))
 
 
 def measure_sweeps(run: Run) -> dict[str, Any]:
     """Measure how costs grow, but leave time for the training."""
-    names = ('CE', *list(RMI)[:1], 'CE + Dice (mmseg)', RELEASED)
+    names = ('CE', 'RMI', 'CE + Dice', RELEASED)
     cases = GPU_CASES['sweeps'][:: 4 if run.quick else 1]
     keep = 0 if run.quick else TRAINING_TIME + 20
     return dict(skipped_cases=run.measure(cases, names, keep=keep))
@@ -281,7 +287,10 @@ def parse_args() -> argparse.Namespace:
 def write_report(run: Run) -> None:
     """Leave tables and figures of what was found."""
     found, records = run.found, run.found['records']
-    caption = f'{found["machine"]}, copies at {found["bandwidth"] / 1e12:.2f} TB/s'
+    caption = (
+        f'{found["machine"]}, copies at {found["bandwidth"] / 1e12:.2f} TB/s; '
+        f"RMI: impl='{found['implementation']}'"
+    )
     tables = [f'{caption}.']
     if records:
         tables += [report.markdown_summary(records), report.markdown_cases(records)]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmseg_rmi.functional import RMISettings, triton
 from mmseg_rmi.losses import RMILoss
 from tools.benchmark.cases import Case, make_labels
 from tools.benchmark.methods import RMI, missing_compiler
@@ -36,6 +37,7 @@ TOLERANCES = {
     torch.bfloat16: (1e-5, 1e-2),
     torch.float16: (1e-5, 2e-3),
 }
+CHECKED = ('RMI', 'RMI, torch')
 SHAPE = Case(batch=2, classes=5, side=67, present=3)
 LARGE = Case(batch=2, classes=21, side=257, present=7)
 
@@ -59,7 +61,8 @@ def value_and_gradient(loss: Callable[..., Tensor], logits: Tensor, labels: Tens
 
 def reference(settings: dict[str, Any], logits: Tensor, labels: Tensor) -> Outcome:
     """Compute in float64 on the CPU, of the logits as they are rounded."""
-    return value_and_gradient(RMILoss(**settings), logits.double().cpu(), labels.cpu())
+    loss = RMILoss(**settings, impl='reference')
+    return value_and_gradient(loss, logits.double().cpu(), labels.cpu())
 
 
 def compare(found: Outcome, expected: Outcome, dtype: torch.dtype) -> str:
@@ -78,6 +81,19 @@ def compare(found: Outcome, expected: Outcome, dtype: torch.dtype) -> str:
     if not all(error <= limit for error, limit in zip(errors, tolerances, strict=True)):
         raise AssertionError(f'errors {note}; allowed are {tolerances}')
     return note
+
+
+def takes_kernels(method: str, device: str) -> str:
+    """Tell whether RMI takes its kernels by default, as it should on a GPU.
+
+    Raises:
+        AssertionError: they refuse the simplest of logits; says why.
+    """
+    _need_gpu(device)
+    reason = triton.unsupported_reason(torch.zeros(1, 2, 8, 8, device=device), RMISettings())
+    if reason is not None:
+        raise AssertionError(reason)
+    return ''
 
 
 def equals_reference(
@@ -117,7 +133,7 @@ def streamed_equals_reference(method: str, device: str, *, align_corners: bool) 
     def up_sample(logits: Tensor, labels: Tensor) -> Tensor:
         size = labels.shape[1:]
         full = F.interpolate(logits, size, mode='bilinear', align_corners=align_corners)
-        return RMILoss()(full, labels)
+        return RMILoss(impl='reference')(full, labels)
 
     found = value_and_gradient(stream, low, labels)
     expected = value_and_gradient(up_sample, low.double().cpu(), labels.cpu())
@@ -185,7 +201,7 @@ def compiles_to_one_graph(method: str, device: str) -> str:
     logits, labels = make_batch(SHAPE, device)
     loss = RMILoss(**RMI[method])
     expected = value_and_gradient(loss, logits, labels)
-    backend = 'inductor' if device == 'cuda' and method == next(iter(RMI)) else 'eager'
+    backend = 'inductor' if device == 'cuda' and method == 'RMI' else 'eager'
     if backend == 'inductor' and (reason := missing_compiler()):
         raise NotImplementedError(reason)
     torch._dynamo.reset()
@@ -201,6 +217,7 @@ def _need_gpu(device: str) -> None:
 
 # Most telling first; what a failure may leave the device unusable after comes last.
 VALUES: dict[str, Check] = {
+    'kernels': takes_kernels,
     'defaults': equals_reference,
     'bfloat16': functools.partial(equals_reference, dtype=torch.bfloat16),
     'streamed': functools.partial(streamed_equals_reference, align_corners=False),
@@ -228,7 +245,7 @@ def run_checks(
 ) -> Iterator[Record]:
     """Run checks on every implementation."""
     for name, check in checks.items():
-        for method in RMI:
+        for method in CHECKED:
             record: Record = dict(check=name, method=method)
             if out_of_time():
                 yield dict(record, skipped='out of time')

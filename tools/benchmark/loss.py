@@ -27,19 +27,19 @@ from tools.benchmark.cases import CPU_CASES, GPU_CASES, LOGITS, Case
 from tools.benchmark.figures import draw_sweeps
 from tools.benchmark.machine import describe_run, describe_versions
 from tools.benchmark.measure import copy_bandwidth, measure_apart, measure_together
-from tools.benchmark.methods import RMI, build_workloads, method_names
+from tools.benchmark.methods import OTHERS, RELEASED, STREAMED, build_workloads, method_names
 
-ON_CPU = ('CE', *RMI, 'CE + affinity', 'CE + Dice (mmseg)', 'Lovasz (mmseg)', 'RMI, released code')
+ON_CPU = ('CE', 'RMI', *OTHERS, RELEASED, 'RMI, reference')
 
 
 def methods_of(case: Case, device: str) -> list[str]:
     """Choose what a case is measured with."""
     names = method_names(case)
-    if case.sweep and device == 'cpu':
-        return ['CE', next(iter(RMI))]
+    if device == 'cuda':  # to compile for every shape of a sweep takes minutes
+        return [name for name in names if not (case.sweep and name == 'CE, compiled')]
     if case.sweep:
-        return [name for name in names if name != 'CE, compiled']  # compiles for every shape
-    return [name for name in names if device == 'cuda' or case.stage != 'loss' or name in ON_CPU]
+        return ['CE', 'RMI']
+    return [name for name in ON_CPU if name in names] if case.stage == 'loss' else ['CE', STREAMED]
 
 
 def measure(cases: list[Case], device: str, rounds: int) -> Iterator[dict[str, Any]]:
@@ -58,8 +58,7 @@ def measure(cases: list[Case], device: str, rounds: int) -> Iterator[dict[str, A
 
 def profile(case: Case, device: str, calls: int = 3) -> str:
     """Find where the time of RMI goes: a table of operations, the longest first."""
-    name = next(iter(RMI))
-    workload = build_workloads(case, device, [name])[name]()
+    workload = build_workloads(case, device, ['RMI'])['RMI']()
     for _ in range(calls):
         workload.forward().backward()
     with torch.profiler.profile() as profiler:

@@ -19,14 +19,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import mmseg_rmi  # noqa: F401 (registers the losses and heads)
+from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional.rmi_loss import IMPLEMENTATIONS, find_implementation
 from tools.benchmark.cases import DTYPES, Case, make_labels, make_logits
 from tools.benchmark.naive_rmi import naive_rmi
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 # By name, how `RMILoss` is built; the first is what users get.
-RMI: dict[str, dict[str, Any]] = {'RMI': {}}
+RMI: dict[str, dict[str, Any]] = {
+    'RMI': {},
+    'RMI, torch': dict(impl='torch'),
+    'RMI, reference': dict(impl='reference'),
+}
 STREAMED = 'RMI, streamed'
 RELEASED = 'RMI, released code'
+OTHERS = ('CE + affinity', 'CE + Dice', 'Lovasz')  # of this project; of MMSegmentation
 
 
 @dataclass
@@ -51,7 +58,7 @@ def method_names(case: Case) -> list[str]:
     """Name the methods that a case can be measured with, cross entropy first."""
     if case.stage == 'loss':
         return list(_loss_methods(case))
-    return ['CE', STREAMED] if case.stage == 'head' else ['CE', *list(RMI)[:1], STREAMED]
+    return ['CE', 'RMI', STREAMED]
 
 
 def build_workloads(
@@ -74,6 +81,18 @@ def build_workloads(
     }
 
 
+def chosen_implementation(device: str) -> str:
+    """Name the implementation that RMI has on a device by default."""
+    logits = torch.zeros(1, 2, 8, 8, device=device)
+    chosen = find_implementation('auto', logits, RMISettings())
+    return next(
+        name
+        for name in IMPLEMENTATIONS[1:]
+        if name != 'triton' or device == 'cuda'
+        if find_implementation(name, logits, RMISettings()) is chosen
+    )
+
+
 def missing_compiler() -> str:
     """Say why nothing can be compiled here, or return an empty string."""
     compilers = [os.environ.get('CC', 'cc'), 'gcc', 'clang']
@@ -92,8 +111,8 @@ def _loss_methods(case: Case) -> dict[str, Callable[[], Loss]]:
         **{name: functools.partial(MODELS.build, {**rmi, **given}) for name, given in RMI.items()},
         'CE, compiled': _compile_cross_entropy,
         'CE + affinity': functools.partial(MODELS.build, dict(type='AffinityFieldLoss')),
-        'CE + Dice (mmseg)': _build_dice,
-        'Lovasz (mmseg)': lambda: MODELS.build(dict(type='LovaszLoss', reduction='none')),
+        'CE + Dice': _build_dice,
+        'Lovasz': lambda: MODELS.build(dict(type='LovaszLoss', reduction='none')),
         RELEASED: lambda: naive_rmi,
     }
 
@@ -131,14 +150,23 @@ def _loss_workload(
 
 
 def _head_stage(case: Case, name: str, logits: Tensor, samples: list[SegDataSample]) -> Workload:
-    kind = 'RMIASPPHead' if name == STREAMED else 'ASPPHead'
-    head = MODELS.build(dict(type=kind, in_channels=8, channels=8, num_classes=case.classes))
+    head = MODELS.build(
+        dict(in_channels=8, channels=8, num_classes=case.classes, **_head(name, 'ASPPHead'))
+    )
 
     def forward() -> Tensor:
         with _autocast(case, logits.device.type):
             return _sum_losses(head.loss_by_feat(logits, samples))
 
     return Workload(forward, [logits])
+
+
+def _head(name: str, kind: str) -> dict[str, Any]:
+    """Type and loss of a head."""
+    if name == STREAMED:
+        return dict(type=f'RMI{kind}')
+    loss = dict(type='CrossEntropyLoss') if name == 'CE' else dict(type='RMILoss')
+    return dict(type=kind, loss_decode=loss)
 
 
 def _training_step(case: Case, device: str, name: str) -> Workload:
@@ -159,11 +187,7 @@ def _training_step(case: Case, device: str, name: str) -> Workload:
 
 def _segmentor(case: Case, name: str) -> dict[str, Any]:
     """Config of DeepLabv3+ as MMSegmentation has it, with the head and loss of a method."""
-    kind, deep = 'DepthwiseSeparableASPPHead', case.depth >= 50
-    losses = {
-        'CE': dict(type='CrossEntropyLoss'),
-        **{k: dict(type='RMILoss', **v) for k, v in RMI.items()},
-    }
+    deep = case.depth >= 50
     return dict(
         type='EncoderDecoder',
         backbone=dict(
@@ -175,7 +199,6 @@ def _segmentor(case: Case, name: str) -> dict[str, Any]:
             norm_cfg=dict(type='BN'),
         ),
         decode_head=dict(
-            type=f'RMI{kind}' if name == STREAMED else kind,
             in_channels=2048 if deep else 512,
             in_index=3,
             channels=512 if deep else 128,
@@ -184,7 +207,7 @@ def _segmentor(case: Case, name: str) -> dict[str, Any]:
             dilations=(1, 6, 12, 18),
             num_classes=case.classes,
             norm_cfg=dict(type='BN'),
-            **({} if name == STREAMED else dict(loss_decode=losses[name])),
+            **_head(name, 'DepthwiseSeparableASPPHead'),
         ),
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from tools.benchmark.cases import Case
-from tools.benchmark.methods import RMI, STREAMED
+from tools.benchmark.methods import STREAMED
 
 Record = dict[str, Any]
 CASE_COLUMNS = (
@@ -124,7 +124,7 @@ def markdown_summary(records: list[Record]) -> str:
     wanted = {'loss': 2, 'head': 1, 'step': 1}
     for title in dict.fromkeys(r['title'] for r in records if not _swept(r)):
         found = {r['method']: r for r in records if r['title'] == title and 'total' in r}
-        ce, rmi = found.get('CE'), found.get(STREAMED) or found.get(next(iter(RMI)))
+        ce, rmi = found.get('CE'), found.get(STREAMED) or found.get('RMI')
         if ce is None or rmi is None or not wanted[ce['case']['stage']]:
             continue
         wanted[ce['case']['stage']] -= 1
@@ -136,8 +136,7 @@ def markdown_summary(records: list[Record]) -> str:
 
 def markdown_sweeps(records: list[Record]) -> str:
     """Write one row per series: nanoseconds per logit and time by cross entropy, RMI alone."""
-    method = next(iter(RMI))
-    swept = [r for r in records if _swept(r) and r['method'] == method and 'time_to_ce' in r]
+    swept = [r for r in records if _swept(r) and r['method'] == 'RMI' and 'time_to_ce' in r]
     if not swept:
         return ''
     lines = [
