@@ -17,11 +17,12 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11 python3.10,\
     $(if $(shell $(p) -c '$(IN_RANGE)' 2>/dev/null && echo yes),$(p))))
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint docs dist
+.PHONY: help setup demo test test-peers lint docs dist
 help:
 	@echo 'make setup                  make the environment $(VENV); the other targets do it as well'
 	@echo 'make demo [DATA=CAMVID]     train with and without RMI on drawn scenes, or on a CamVid folder'
 	@echo 'make test [COVERAGE=1]      run all tests, and print what they cover'
+	@echo 'make test-peers             run the snippets of other libraries, without MMSegmentation'
 	@echo 'make lint                   check format, style and types'
 	@echo 'make docs                   build the documentation site in site/, strictly'
 	@echo 'make dist                   build sdist and wheel in dist/, and check both'
@@ -35,6 +36,9 @@ demo: setup
 test: setup
 	$(PY) -m pytest $(if $(COVERAGE),--cov=mmseg_rmi --cov-report=term-missing:skip-covered)
 
+test-peers: .venv-peers/.installed
+	.venv-peers/bin/python -m pytest tests/test_peers.py tests/test_standalone.py
+
 lint: setup
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
@@ -47,6 +51,12 @@ dist: setup
 	rm -rf dist
 	$(PY) -m build
 	$(PY) -m twine check --strict dist/*
+
+# In an environment of its own, since these libraries need other versions than MMSegmentation.
+.venv-peers/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install torch torchvision -e '.[peers]' pytest hypothesis
+	@touch $@
 
 # OpenCV's wheel for desktops wants libGL and X libraries, which servers and containers lack.
 $(VENV)/.installed: pyproject.toml | $(PY)
