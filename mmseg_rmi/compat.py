@@ -10,7 +10,9 @@ import importlib.util
 import os
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal
 
@@ -143,19 +145,53 @@ def load_checkpoints_safely() -> None:
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Load a local checkpoint as mmengine does, or refuses it in words that users can act on."""
+    """Load a local checkpoint as mmengine does, or refuse it in words that users can act on.
+
+    Raises:
+        UnpicklingError: it holds more than tensors and training state.
+        ValueError: it is empty, a part of a checkpoint, or none.
+    """
     from mmengine.runner import checkpoint
 
     try:
         return checkpoint.load_from_local(filename, map_location)
-    except UnpicklingError as error:
-        found = re.search(r'GLOBAL (\S+)', str(error))
-        raise UnpicklingError(
-            f'Refused to load {filename}: it holds {found[1] if found else "an object"}, which is '
-            'neither a tensor nor training state that mmengine writes. Loading it could run code, '
-            'and nothing of it was run. If you trust its author, save its weights alone with '
-            "torch.save({'state_dict': torch.load(FILE, weights_only=False)['state_dict']}, NEW)."
+    except (EOFError, RuntimeError, UnpicklingError) as error:
+        if isinstance(error, UnpicklingError) and _is_complete(filename, error):
+            found = re.search(r'GLOBAL (\S+)', str(error))
+            raise UnpicklingError(
+                f'Refused to load {filename}: it holds {found[1] if found else "an object"}, which '
+                'is neither a tensor nor training state that mmengine writes. Loading it could run '
+                'code, and nothing of it was run. If you trust its author, save its weights alone '
+                f'with {extract_weights_command(filename)}'
+            ) from error
+        if _is_complete(filename, error):  # what is wrong is something else, memory perhaps
+            raise
+        raise ValueError(
+            f'{filename} is not a whole checkpoint ({Path(filename).stat().st_size} bytes), as an '
+            'interrupted save, copy or download leaves it: get it anew. tools/train.py --resume '
+            'takes the newest whole one of a run'
         ) from error
+
+
+def extract_weights_command(filename: str) -> str:
+    """Return a command that saves the weights alone of a checkpoint whose author one trusts.
+
+    It runs what the file says. Takes a whole model, a state dict, or a dict with one in it as
+    ``state_dict`` or ``model``.
+    """
+    code = (
+        f"import torch; c = torch.load('{filename}', 'cpu', weights_only=False); "
+        "c = c.get('state_dict', c.get('model', c)) if isinstance(c, dict) else c; "
+        'c = c if isinstance(c, dict) else c.state_dict(); '
+        "torch.save({'state_dict': {k: v for k, v in c.items() if torch.is_tensor(v)}}, "
+        f"'{Path(filename).with_suffix('')}_weights.pth')"
+    )
+    return f'python -c "{code}"'
+
+
+def _is_complete(filename: str, error: Exception) -> bool:
+    """Whether a file is whole; one in torch's old format is, if objects in it were refused."""
+    return zipfile.is_zipfile(filename) or 'GLOBAL' in str(error)
 
 
 class ResumedBatches:

@@ -1,16 +1,21 @@
 """What ``tools/train.py`` and ``tools/test.py`` share: arguments, configuration, runner."""
 
 import argparse
+import fcntl
 import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch.distributed
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
-from mmseg.registry import RUNNERS
+from mmseg.registry import HOOKS, RUNNERS
 
 from mmseg_rmi import compat
 from mmseg_rmi.utils.command_line import add_debug_argument
@@ -64,14 +69,60 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the runner; on a machine without an accelerator, first make the config fit for it."""
+def build_runner(cfg: Config, notes: Iterable[str] = ()) -> Runner:
+    """Build the runner; on a machine without an accelerator, first make the config fit for it.
+
+    Args:
+        cfg: The config of the run.
+        notes: What its log shall begin with.
+    """
     compat.load_checkpoints_safely()
-    notes = fall_back_to_cpu(cfg) if get_device() == 'cpu' else []
+    notes = [*notes, *(fall_back_to_cpu(cfg) if get_device() == 'cpu' else [])]
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     for note in notes:
         runner.logger.info(note)
     return runner
+
+
+def save_atomically(cfg: Config) -> None:
+    """Let the config save checkpoints by AtomicCheckpointHook where it says CheckpointHook."""
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    checkpoint = hooks.setdefault('checkpoint', ConfigDict(type=CheckpointHook, interval=1))
+    if checkpoint is None:
+        return
+    kind = checkpoint.get('type')
+    if (HOOKS.get(kind) if isinstance(kind, str) else kind) is CheckpointHook:
+        checkpoint.type = 'mmseg.AtomicCheckpointHook'
+
+
+@contextmanager
+def exclusive(cfg: Config) -> Iterator[None]:
+    """Keep the work dir for this training while it runs, in the first of its processes.
+
+    Raises:
+        ValueError: another training has it.
+    """
+    rank = RANK_VARIABLES.get(cfg.launcher, {}).get('RANK', 'RANK')
+    if cfg.launcher != 'none' and os.environ.get(rank, '0') != '0':
+        yield
+        return
+    folder = Path(cfg.work_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / '.lock').open('a+') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise ValueError(
+                f'another training ({lock.read().strip()}) is at work in {folder}: wait for its '
+                'end, or give this one another --work-dir'
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        lock.truncate(0)
+        lock.write(f'process {os.getpid()} on {socket.gethostname()}')
+        lock.flush()
+        yield
 
 
 def forget_training(cfg: Config) -> None:

@@ -1,12 +1,15 @@
 """Both lines of MMSegmentation behave alike, and no checkpoint runs code."""
 
+import argparse
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,6 +194,63 @@ def test_harmful_checkpoint_is_refused_before_anything_runs(harmful: tuple[Path,
     with pytest.raises(UnpicklingError, match=rf'Refused to load {path}: it holds \w+\.open,'):
         checkpoint.load_checkpoint(Regression(), str(path))
     assert not trace.exists()
+
+
+def holding_namespace(key: str | None) -> Any:
+    """A checkpoint as other programs write them: arguments beside the weights, or a whole model."""
+    weights = Regression().state_dict()
+    if key is None:
+        return {**weights, 'args': argparse.Namespace(lr=0.1)}
+    return {key: weights, 'args': argparse.Namespace(lr=0.1)}
+
+
+@pytest.mark.usefixtures('safe_loading')
+@pytest.mark.parametrize(
+    'content',
+    [
+        holding_namespace('state_dict'),
+        holding_namespace('model'),
+        holding_namespace(None),
+        {'model': nn.Linear(2, 1)},
+        nn.Linear(2, 1),
+    ],
+    ids=['state_dict', 'model', 'flat', 'model in a dict', 'whole model'],
+)
+def test_the_remedy_of_a_refusal_gives_weights_that_load(content: Any, tmp_path: Path) -> None:
+    path = tmp_path / 'foreign.pth'
+    torch.save(content, path)
+    with pytest.raises(UnpicklingError, match='neither a tensor') as refusal:
+        checkpoint.load_checkpoint(Regression(), str(path))
+    remedy = str(refusal.value).partition('weights alone with ')[2]
+    assert remedy.startswith('python -c ')
+    code = shlex.split(remedy)[2]
+    with pytest.MonkeyPatch.context() as users_shell:
+        users_shell.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
+        exec(code, {})
+    loaded = checkpoint.load_checkpoint(Regression(), str(tmp_path / 'foreign_weights.pth'))
+    assert sorted(tuple(each.shape) for each in loaded['state_dict'].values()) == [(1,), (1, 2)]
+
+
+@pytest.mark.usefixtures('safe_loading')
+@pytest.mark.parametrize('part', ['empty', 'half', 'text'])
+def test_what_is_no_whole_checkpoint_is_told_wherever_it_is_loaded(
+    part: str, work_dir: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / 'iter_3.pth'
+    whole = (work_dir / 'iter_3.pth').read_bytes()
+    path.write_bytes(dict(empty=b'', half=whole[: len(whole) // 2], text=b'<html>')[part])
+    told = rf'iter_3\.pth is not a whole checkpoint \({path.stat().st_size} bytes\)'
+    with pytest.raises(ValueError, match=told):
+        checkpoint.load_checkpoint(Regression(), str(path))
+    for settings in (dict(resume=True), dict(resume=False)):
+        runner = build_runner(tmp_path / part, max_iters=6)
+        runner._load_from, runner._resume = str(path), settings['resume']
+        with pytest.raises(ValueError, match=told):
+            runner.train()
+    pretrained = Regression()
+    pretrained.init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    with pytest.raises(ValueError, match=told):
+        pretrained.init_weights()
 
 
 @pytest.mark.usefixtures('safe_loading')

@@ -5,7 +5,7 @@ import argparse
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from mmseg_rmi import launch
+from mmseg_rmi import launch, resume
 from mmseg_rmi.utils.command_line import run_tool
 
 
@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--resume',
         action='store_true',
-        help='go on from the latest checkpoint in the work dir, if there is one',
+        help='go on from the newest whole checkpoint in the work dir, if there is one',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     launch.add_common_arguments(parser)
@@ -38,10 +38,13 @@ def main() -> None:
     """Train as the command line says."""
     args = parse_args()
     cfg = launch.read_config(args)
-    cfg.resume = args.resume
     if args.amp:
         use_mixed_precision(cfg)
-    launch.build_runner(cfg).train()
+    launch.save_atomically(cfg)
+    with launch.exclusive(cfg):
+        cfg.resume = False
+        notes = resume.resume_from_newest(cfg) if args.resume else []
+        launch.build_runner(cfg, notes).train()
 
 
 if __name__ == '__main__':

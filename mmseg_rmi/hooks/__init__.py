@@ -1,6 +1,7 @@
-"""Hooks: exact resumption, an end to diverged runs, memory layout, a late region term, scores."""
+"""Hooks: whole checkpoints, exact resumption, an end to diverged runs, late regions, scores."""
 
 import mmseg_rmi.registry  # noqa: F401 (or an error that says what is missing)
+from mmseg_rmi.hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from mmseg_rmi.hooks.channels_last_hook import ChannelsLastHook
 from mmseg_rmi.hooks.check_invalid_loss_hook import CheckInvalidLossHook
 from mmseg_rmi.hooks.main_process_logger_hook import MainProcessLoggerHook
@@ -8,6 +9,7 @@ from mmseg_rmi.hooks.region_term_warm_up_hook import RegionTermWarmUpHook
 from mmseg_rmi.hooks.rng_state_hook import RNGStateHook
 
 __all__ = [
+    'AtomicCheckpointHook',
     'ChannelsLastHook',
     'CheckInvalidLossHook',
     'MainProcessLoggerHook',

@@ -1,0 +1,157 @@
+"""From which checkpoint a training goes on, and whether it is the same training."""
+
+from __future__ import annotations
+
+import ast
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+
+NUMBERED = re.compile(r'(?!best_).*?(\d+)\.pth')
+MISSING = '(unset)'
+
+
+def resume_from_newest(cfg: Config) -> list[str]:
+    """Let a config resume from the newest whole checkpoint of its work dir, if there is one.
+
+    Returns:
+        What the user should know: a broken checkpoint that was passed over, and settings of the
+        losses that differ from those of the checkpoint.
+
+    Raises:
+        ValueError: there are checkpoints, but none is whole; or the newest was written by a
+            training with other losses.
+    """
+    path, broken = find_newest_checkpoint(Path(cfg.work_dir))
+    if path is None and broken:
+        raise ValueError(
+            f'no checkpoint in {cfg.work_dir} is whole ({_named(broken)}): move them away, and '
+            'leave out --resume to start anew'
+        )
+    cfg.resume = path is not None
+    if path is None:
+        return [f'No checkpoint in {cfg.work_dir}: the training starts at the beginning.']
+    cfg.load_from = str(path)
+    notes = []
+    if broken:
+        notes.append(f'Resuming from {path}, since what is newer is not whole: {_named(broken)}.')
+    return notes + compare_losses(path, cfg)
+
+
+def find_newest_checkpoint(work_dir: Path) -> tuple[Path | None, list[Path]]:
+    """Find the whole checkpoint of the highest number, and the broken ones above it."""
+    paths = {path for path in work_dir.glob('*.pth') if NUMBERED.fullmatch(path.name)}
+    last = work_dir / 'last_checkpoint'
+    named = last.read_text().strip() if last.is_file() else ''
+    if named and Path(named).exists():  # perhaps in another folder, or of another name
+        paths = {path for path in paths if not path.samefile(named)} | {Path(named)}
+    broken: list[Path] = []
+    for path in sorted(paths, key=_number, reverse=True):
+        if path.is_dir() or zipfile.is_zipfile(path):  # its directory stands at the end
+            return path, broken
+        broken.append(path)
+    return None, broken
+
+
+def compare_losses(path: Path, cfg: Config) -> list[str]:
+    """Return the settings of the losses that a checkpoint's training had otherwise.
+
+    Raises:
+        ValueError: the losses are others, by class or by place.
+    """
+    before, now = find_losses(read_config(path).get('model')), find_losses(cfg.get('model'))
+    if not before:  # of a program that keeps no config in its checkpoints
+        return []
+    names = [{where: _kind(loss) for where, loss in each.items()} for each in (before, now)]
+    if names[0] != names[1]:
+        was, is_now = (', '.join(sorted(set(each.values()))) for each in names)
+        raise ValueError(
+            f'{path} was trained with {was}, the config has {is_now}: give this training a '
+            '--work-dir of its own. To start from the weights alone, leave out --resume and set '
+            f'--cfg-options load_from={path}'
+        )
+    return [
+        f'{where}.{name} is {now[where].get(name, MISSING)!r}, and was '
+        f'{before[where].get(name, MISSING)!r} in {path}.'
+        for where in now
+        for name in sorted({*before[where], *now[where]} - {'type'})
+        if _plain(before[where].get(name)) != _plain(now[where].get(name))
+    ]
+
+
+def find_losses(settings: Any, where: str = 'model') -> dict[str, dict[str, Any]]:
+    """Find every ``loss_decode`` below settings, by its place."""
+    return dict(_losses(settings, where))
+
+
+def _losses(settings: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(settings, (list, tuple)):
+        for number, each in enumerate(settings):
+            yield from _losses(each, f'{where}[{number}]')
+    elif isinstance(settings, dict):
+        for name, value in settings.items():
+            here = f'{where}.{name}'
+            if name == 'loss_decode' and isinstance(value, dict):
+                yield here, value
+            elif name == 'loss_decode':
+                yield from ((f'{here}[{i}]', each) for i, each in enumerate(value or ()))
+            else:
+                yield from _losses(value, here)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the config that mmengine keeps in a checkpoint, without running any of it.
+
+    Returns:
+        The settings that are written as literals and calls of ``dict``; empty without a config.
+    """
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        text = checkpoint.get('meta', {}).get('cfg', '')
+    except Exception:  # whoever loads it next says what is wrong with it
+        return {}
+    settings = {}
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            settings[statement.targets[0].id] = _literal(statement.value)
+    return settings
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        return {each.arg: _literal(each.value) for each in node.keywords}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_literal(each) for each in node.elts]
+    if isinstance(node, ast.Dict):
+        keys = [None if key is None else _literal(key) for key in node.keys]
+        return dict(zip(keys, map(_literal, node.values), strict=True))
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
+
+
+def _plain(value: Any) -> Any:
+    """Return a tuple as the list that it may be written as."""
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _kind(loss: Any) -> str:
+    kind = loss.get('type') if isinstance(loss, dict) else loss
+    found = MODELS.get(kind) if isinstance(kind, str) else kind
+    return getattr(found, '__name__', str(kind))
+
+
+def _number(path: Path) -> int:
+    found = NUMBERED.fullmatch(path.name)
+    return int(found[1]) if found else -1
+
+
+def _named(paths: list[Path]) -> str:
+    return ', '.join(f'{path.name} ({path.stat().st_size} bytes)' for path in paths)

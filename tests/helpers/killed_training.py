@@ -1,0 +1,119 @@
+"""A training that ends in no time, or is killed at a chosen moment; processes import it by name."""
+
+import os
+import signal
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import Hook, checkpoint_hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from mmseg_rmi import resume
+from mmseg_rmi.hooks import AtomicCheckpointHook
+
+ITERATIONS = 8
+KILLED_AT = 4  # the second of the saves, each of which makes the one before give way
+
+
+class Regression(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, x: list[Tensor], mode: str) -> dict[str, Tensor]:
+        return {'loss': self.layer(torch.stack(x)).square().mean()}
+
+
+class Points(Dataset):
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {'x': torch.tensor([float(index), 1.0])}
+
+
+class KillHook(Hook):
+    """Kill the process in a training iteration, or arm its death in the save after it."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, moment: str, number: int) -> None:
+        self.moment, self.number = moment, number
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        at = {'first iteration': 0, 'last iteration': ITERATIONS - 1}.get(self.moment)
+        if runner.iter == at:
+            os.kill(os.getpid(), self.number)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == KILLED_AT:
+            arm(self.moment, self.number)
+
+
+def arm(moment: str, number: int) -> None:
+    """Let the next save die at this moment of it."""
+
+    def die(*args, **kwargs):
+        os.kill(os.getpid(), number)
+
+    def write_half(self, obj, filepath):
+        Path(filepath).write_bytes(obj[: len(obj) // 2])
+        die()
+
+    def replace_then_die(self, target, replace=Path.replace):
+        replace(self, target)
+        die()
+
+    def empty_then_die(file, mode):
+        Path(file).write_text('')
+        die()
+
+    if moment == 'writing':
+        LocalBackend.put = write_half
+    elif moment == 'renaming':
+        Path.replace = die
+    elif moment == 'renamed':
+        Path.replace = replace_then_die
+    elif moment == 'noting the last':
+        checkpoint_hook.open = empty_then_die
+    elif moment == 'removing':
+        LocalBackend.remove = die
+
+
+def train(work_dir: Path, *hooks: Hook, resuming: bool = False) -> Runner:
+    """Train to the end, from the newest whole checkpoint on if resuming."""
+    cfg = Config(dict(work_dir=str(work_dir), resume=False, load_from=None))
+    if resuming:
+        resume.resume_from_newest(cfg)
+    save = AtomicCheckpointHook(interval=2, by_epoch=False, max_keep_ckpts=1)
+    runner = Runner(
+        Regression(),
+        work_dir=cfg.work_dir,
+        train_dataloader=dict(
+            dataset=Points(), batch_size=2, sampler=dict(type='InfiniteSampler', shuffle=True)
+        ),
+        train_cfg=dict(by_epoch=False, max_iters=ITERATIONS),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)),
+        default_hooks=dict(checkpoint=save),
+        custom_hooks=list(hooks),
+        randomness=dict(seed=0),
+        default_scope='mmseg',
+        experiment_name=f'{work_dir.name}_{resuming}_{os.getpid()}',
+        resume=cfg.resume,
+        load_from=cfg.load_from,
+    )
+    runner.train()
+    return runner
+
+
+def train_and_die(work_dir: Path, moment: str, number: int) -> None:
+    """What a process of its own does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(1)
+    train(work_dir, KillHook(moment, number))

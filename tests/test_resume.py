@@ -1,0 +1,179 @@
+"""Runs that end early go on from the newest whole checkpoint, and as the same training."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing import forkserver
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.fileio import LocalBackend
+
+from helpers.killed_training import ITERATIONS, train, train_and_die
+from helpers.tool_runs import config, load_tool
+from mmseg_rmi import launch, resume
+
+MOMENTS = (
+    'first iteration',
+    'writing',
+    'renaming',
+    'renamed',
+    'noting the last',
+    'removing',
+    'last iteration',
+)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture(scope='module')
+def processes():
+    """Processes that fork from one which has imported all it needs."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['helpers.killed_training'])
+    with pytest.MonkeyPatch.context() as environment:  # the server does not inherit sys.path
+        environment.setenv('PYTHONPATH', os.pathsep.join(sys.path))
+        forkserver.ensure_running()
+    return context
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+    return train(tmp_path_factory.mktemp('undisturbed')).model.state_dict()
+
+
+@pytest.mark.parametrize('number', SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize('moment', MOMENTS)
+def test_a_killed_run_loses_nothing(processes, undisturbed, tmp_path, moment, number):
+    killed = processes.Process(target=train_and_die, args=(tmp_path, moment, number))
+    killed.start()
+    killed.join(timeout=120)
+    assert killed.exitcode == (1 if number == signal.SIGINT else -number)
+    newest, _ = resume.find_newest_checkpoint(tmp_path)
+    assert (newest is None) == (moment == 'first iteration')
+
+    resumed = train(tmp_path, resuming=True)
+    assert resumed.iter == ITERATIONS
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, undisturbed[name])
+
+
+def test_a_full_disk_costs_neither_the_checkpoint_before_nor_leaves_a_part(tmp_path, monkeypatch):
+    put, saves = LocalBackend.put, []
+
+    def fill_up(self, obj, filepath):
+        saves.append(filepath)
+        if len(saves) == 2:
+            put(self, obj[:100], filepath)
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        put(self, obj, filepath)
+
+    monkeypatch.setattr(LocalBackend, 'put', fill_up)
+    with pytest.raises(OSError, match='No space left'):
+        train(tmp_path)
+    assert [path.name for path in tmp_path.glob('iter_*')] == ['iter_2.pth']
+    assert train(tmp_path, resuming=True).iter == ITERATIONS
+    assert [path.name for path in tmp_path.glob('iter_*')] == [f'iter_{ITERATIONS}.pth']
+
+
+def work_dir_with(tmp_path, **contents):
+    """A work dir with checkpoints of two iterations, whole or cut."""
+    trained = train(tmp_path / 'source').work_dir
+    whole = (tmp_path / 'source' / f'iter_{ITERATIONS}.pth').read_bytes()
+    assert trained
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    for name, share in contents.items():
+        (folder / f'{name}.pth').write_bytes(whole[: int(share * len(whole))])
+    return folder
+
+
+def resumed_from(folder):
+    cfg = Config(dict(work_dir=str(folder)))
+    return resume.resume_from_newest(cfg), cfg
+
+
+@pytest.mark.parametrize('last', ['', 'iter_20.pth', 'gone/iter_30.pth'])
+def test_a_cut_checkpoint_is_passed_over_and_named(tmp_path, last):
+    folder = work_dir_with(tmp_path, iter_10=1, iter_9=1, iter_20=0.5, iter_21=0, best_mIoU_30=1)
+    (folder / 'last_checkpoint').write_text(last and str(folder / last))
+    notes, cfg = resumed_from(folder)
+    assert cfg.load_from == str(folder / 'iter_10.pth')
+    assert cfg.resume
+    assert 'iter_21.pth (0 bytes), iter_20.pth (' in notes[0]
+
+
+def test_without_a_whole_checkpoint_the_cut_ones_are_named(tmp_path):
+    folder = work_dir_with(tmp_path, iter_20=0.5)
+    with pytest.raises(ValueError, match=r'no checkpoint in .* is whole \(iter_20\.pth .*--resume'):
+        resumed_from(folder)
+
+
+def test_without_any_checkpoint_the_run_starts_and_says_so(tmp_path):
+    notes, cfg = resumed_from(tmp_path)
+    assert not cfg.resume
+    assert 'starts at the beginning' in notes[0]
+
+
+def trained_with(folder, loss):
+    """A work dir whose checkpoint says that it was trained with this loss."""
+    text = Config(dict(model=dict(decode_head=dict(type='PSPHead', loss_decode=loss)))).pretty_text
+    torch.save({'meta': {'cfg': text}, 'state_dict': {}}, folder / 'iter_4.pth')
+
+
+def now_with(folder, loss):
+    head = dict(type='RMIPSPHead', loss_decode=loss)
+    return Config(dict(work_dir=str(folder), model=dict(decode_head=head)))
+
+
+@pytest.mark.parametrize('before', ['CrossEntropyLoss', 'mmseg.AffinityFieldLoss'])
+def test_the_checkpoint_of_another_loss_is_refused(tmp_path, before):
+    trained_with(tmp_path, dict(type=before))
+    name = before.rpartition('.')[2]
+    with pytest.raises(
+        ValueError, match=f'trained with {name}, the config has RMILoss: .*load_from'
+    ):
+        resume.resume_from_newest(now_with(tmp_path, dict(type='RMILoss')))
+
+
+def test_other_settings_of_the_same_loss_are_told(tmp_path):
+    trained_with(tmp_path, dict(type='mmseg.RMILoss', region_size=3, class_weight=(1.0, 2.0)))
+    cfg = now_with(tmp_path, dict(type='RMILoss', region_size=5, class_weight=[1.0, 2.0]))
+    (note,) = resume.resume_from_newest(cfg)
+    assert note.startswith('model.decode_head.loss_decode.region_size is 5, and was 3 in ')
+
+
+def test_nothing_of_a_checkpoints_config_is_run(tmp_path):
+    torch.save(
+        {'meta': {'cfg': f'model = open({str(tmp_path / "trace")!r}, "w")'}}, tmp_path / 'a.pth'
+    )
+    assert resume.read_config(tmp_path / 'a.pth')['model'].startswith('open(')
+    assert not (tmp_path / 'trace').exists()
+
+
+def test_a_second_training_in_a_folder_refuses(tmp_path, monkeypatch):
+    train_tool = load_tool('train.py')
+    monkeypatch.setattr(sys, 'argv', ['train.py', config('rmi'), '--work-dir', str(tmp_path)])
+    with (
+        launch.exclusive(Config(dict(work_dir=str(tmp_path), launcher='none'))),
+        pytest.raises(ValueError, match=r'another training \(process \d+ on .*\) is at work in'),
+    ):
+        train_tool.main()
+    with launch.exclusive(Config(dict(work_dir=str(tmp_path), launcher='none'))):
+        pass  # it is free again
+
+
+@pytest.mark.parametrize('hooks', [dict(), dict(checkpoint=dict(type='mmengine.CheckpointHook'))])
+def test_training_saves_atomically(hooks):
+    cfg = Config(dict(default_hooks=hooks))
+    launch.save_atomically(cfg)
+    assert cfg.default_hooks.checkpoint.type == 'mmseg.AtomicCheckpointHook'
+
+
+@pytest.mark.parametrize('hook', [None, dict(type='MyCheckpointHook')])
+def test_another_way_to_save_is_left_alone(hook):
+    cfg = Config(dict(default_hooks=dict(checkpoint=hook)))
+    launch.save_atomically(cfg)
+    assert cfg.default_hooks.checkpoint == hook
