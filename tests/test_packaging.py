@@ -68,7 +68,9 @@ def files_for_mim() -> set[str]:
     return {
         f'mmseg_rmi/.mim/{path.relative_to(ROOT)}'
         for path in carried
-        if path.is_file() and '__pycache__' not in path.parts
+        if path.is_file()
+        and '__pycache__' not in path.parts
+        and (ROOT / 'tools' / 'study') not in path.parents
     }
 
 

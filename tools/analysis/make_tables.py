@@ -26,10 +26,10 @@ from rich.progress import track
 from mmseg_rmi.functional import RMISettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tools.analysis.estimates import Estimate
 from tools.analysis.inference_time import seconds_per_image
 from tools.analysis.results import TestResult, read_results
 from tools.analysis.table_formats import FORMATS, Cell, Table, to_rich
-from tools.study.estimates import Estimate
 
 PAPER = json.loads(Path(__file__).with_name('paper_tables.json').read_text())
 PAPER_NETWORKS = ('DeepLabv3', 'DeepLabv3+')

@@ -15,7 +15,6 @@ from typing import Any
 from mmengine.config import Config
 
 from mmseg_rmi.functional import RMISettings
-from tools.study.results import read_entries
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = {
@@ -134,6 +133,8 @@ def read_study(file: Path) -> Iterator[TestResult]:
     Raises:
         ValueError: there is no such file, or no line in it.
     """
+    from tools.study.results import read_entries  # which the wheel does not carry
+
     for entry in read_entries(file):
         if entry['stage'] == 'report' and not entry['repeat']:
             config = Config.fromfile(ROOT / entry['config'], import_custom_modules=False)

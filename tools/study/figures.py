@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 
+from tools.analysis.estimates import Estimate
 from tools.analysis.figure_theme import COLOURS, save
-from tools.study.estimates import Estimate
 from tools.study.plan import Plan
 from tools.study.selection import BASELINE, TRIMAP, Reported, Scores, label, metric
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tools.analysis.estimates import CONFIDENCE
 from tools.analysis.figure_theme import apply_theme
 from tools.study import figures, page
-from tools.study.estimates import CONFIDENCE
 from tools.study.plan import Plan
 from tools.study.repeat_tables import tabulate_all_pairs, tabulate_repeats
 from tools.study.results import Entry, read_entries

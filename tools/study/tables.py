@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tools.study.estimates import Estimate
+from tools.analysis.estimates import Estimate
 from tools.study.plan import Plan
 from tools.study.results import Entry
 from tools.study.selection import BASELINE, MEASURES, Reported, metric

@@ -9,9 +9,9 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from helpers.tool_runs import ROOT
+from tools.analysis.estimates import Estimate
 from tools.study import __main__ as study
 from tools.study import figures, repeat_tables, report, selection, tables, tuning_tables
-from tools.study.estimates import Estimate
 from tools.study.page import BEGIN, END, insert
 from tools.study.plan import read_plan
 from tools.study.results import read_entries
