@@ -207,8 +207,11 @@ class Swap:
         losses, names = self.present_losses(head, where)
         why = 'RMI holds a pixel-wise and a region term itself'
         self.note(where, f'{names} -> RMILoss', why)
-        self.note_class_weights(losses, where)
-        new = {'type': f'{self.scope}RMILoss', **self.weight(losses[0], where)}
+        new = {
+            'type': f'{self.scope}RMILoss',
+            **self.weight(losses[0], where),
+            **self.class_weight(losses, where),
+        }
         return {'_delete_': True, **new} if 'loss_decode' in head else new
 
     def losses_beside(self, head: ConfigDict, by_number: str | None, where: str) -> list[Any]:
@@ -255,18 +258,21 @@ class Swap:
             name = show_kind(loss.type)
             if role == 'main' or (role == 'auxiliary' and self.auxiliary):
                 self.note(here, f'{name} -> RMILoss', f'it is the {role} branch')
-                losses.append({'type': f'{self.scope}RMILoss', **self.weight(loss, here)})
+                losses.append(self.replacement('RMILoss', loss, here))
             elif role == 'pixels':
                 why = 'on the main logits again, at boundaries alone, where no regions are whole'
                 self.note(here, f'{name} -> {PIXEL_LOSS}', why)
-                losses.append({'type': self.scope + PIXEL_LOSS, **self.weight(loss, here)})
+                losses.append(self.replacement(PIXEL_LOSS, loss, here))
             else:
                 hint = '; --auxiliary gives it RMI as well' if role == 'auxiliary' else ''
                 self.note(here, 'kept', f'it is the {role} branch{hint}')
                 losses.append(Inherited(f'_base_.model.{here}'))
-                continue
-            self.note_class_weights([loss], here)
         return losses
+
+    def replacement(self, kind: str, loss: ConfigDict, where: str) -> dict[str, Any]:
+        """Put a loss of this project in the place of another, with its weights."""
+        weights = {**self.weight(loss, where), **self.class_weight([loss], where)}
+        return {'type': self.scope + kind, **weights}
 
     def weight(self, loss: ConfigDict, where: str) -> dict[str, float]:
         weight = self.weight_of(loss, where)
@@ -282,9 +288,13 @@ class Swap:
             return weight
         raise NotApplicable(f'{where}: loss_weight of {show_kind(loss.type)} is {weight!r}')
 
-    def note_class_weights(self, losses: list[ConfigDict], where: str) -> None:
-        if any(each.get('class_weight') is not None for each in losses):
-            self.note(where, 'class_weight dropped', 'RMI weighs all classes alike')
+    def class_weight(self, losses: list[ConfigDict], where: str) -> dict[str, Any]:
+        """Keep the class weights of the first loss that has some, for the pixel-wise term."""
+        weighted = [each for each in losses if each.get('class_weight') is not None]
+        if not weighted:
+            return {}
+        self.note(where, 'class_weight kept', f'as of {show_kind(weighted[0].type)}, by pixels')
+        return {'class_weight': weighted[0].class_weight}
 
     def fusion(self, settings: ConfigDict) -> dict[str, Any]:
         """Find the test-time fusion that takes the place of an average over softmax."""

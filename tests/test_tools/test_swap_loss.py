@@ -245,10 +245,12 @@ def test_a_list_of_losses_gives_way_as_a_whole(tmp_path):
     assert any(what == 'CrossEntropyLoss + DiceLoss -> RMILoss' for _, what, _ in decisions)
 
 
-def test_class_weights_are_dropped_and_named(tmp_path):
+def test_class_weights_are_kept_and_named(tmp_path):
+    base = Config.fromfile(shipped('cgnet')).model.decode_head.loss_decode
     cfg, decisions = swap(shipped('cgnet'), tmp_path)
-    assert cfg.model.decode_head.loss_decode == dict(type='RMILoss')
-    assert any(what == 'class_weight dropped' for _, what, _ in decisions)
+    expected = dict(type='RMILoss', class_weight=base.class_weight)
+    assert cfg.model.decode_head.loss_decode == expected
+    assert any(what == 'class_weight kept' for _, what, _ in decisions)
 
 
 def test_the_last_head_of_a_cascade_gets_rmi_and_the_others_on_request(tmp_path):
