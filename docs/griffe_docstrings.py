@@ -8,7 +8,7 @@ from typing import Any
 import griffe
 
 EXAMPLE = re.compile(r'^( *)Example:$', re.MULTILINE)
-ROLE = re.compile(r':(?:attr|class|func|meth|mod):(`[^`]+`)')
+ROLE = re.compile(r':(?:attr|class|func|meth|mod):`[.~]?([^`]+)`')
 
 
 class Docstrings(griffe.Extension):
@@ -18,4 +18,4 @@ class Docstrings(griffe.Extension):
         """Rewrite one object's docstring before it is parsed."""
         if obj.docstring:
             text = EXAMPLE.sub(r'\1Examples:', obj.docstring.value)
-            obj.docstring.value = ROLE.sub(r'\1', text)
+            obj.docstring.value = ROLE.sub(r'`\1`', text)
