@@ -29,7 +29,7 @@ def test_meta_tensors_give_shapes_and_types(loss):
     assert (logits.grad.shape, logits.grad.dtype) == (logits.shape, torch.half)
 
 
-@pytest.mark.parametrize('loss', [SigmoidCrossEntropyLoss(), AffinityFieldLoss()])
+@every_loss
 def test_fake_tensors_give_shapes(loss):
     with FakeTensorMode():
         logits = torch.zeros(2, 3, 32, 32, requires_grad=True)
@@ -37,9 +37,9 @@ def test_fake_tensors_give_shapes(loss):
     assert logits.grad.shape == logits.shape
 
 
-def test_the_functional_gradient_is_that_of_autograd():
+@every_loss
+def test_the_functional_gradient_is_that_of_autograd(loss):
     logits, labels = make_batch()
-    loss = AffinityFieldLoss(sizes=(1, 2), downsample_factor=4)
     gradient = torch.func.grad(lambda logits: loss(logits, labels))(logits)
     logits.requires_grad_()
     loss(logits, labels).backward()

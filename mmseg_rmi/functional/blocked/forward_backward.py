@@ -22,7 +22,7 @@ from mmseg_rmi.functional.blocked.softplus_sum import LARGEST_PRODUCT, SoftplusS
 from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms, working_dtype
 from mmseg_rmi.functional.reference import count_correct
 from mmseg_rmi.functional.regions import kept_regions
-from mmseg_rmi.utils.tracing import is_compiling
+from mmseg_rmi.utils.tracing import has_values, is_compiling
 
 # Working memory for the maps, and for the points, of one block. A CPU's fits its cache, and is
 # allocated once a batch: fresh memory costs more than most of the work done in it. A GPU wants few
@@ -163,9 +163,9 @@ def split_work(
     return images, block
 
 
-def skips_absent_classes(device: torch.device) -> bool:
-    """Tell whether data may shape the work: where the host reads labels for free."""
-    return device.type == 'cpu' and not is_compiling()
+def skips_absent_classes(maps: Tensor) -> bool:
+    """Tell whether data may shape the work: where the host reads maps for free."""
+    return maps.device.type == 'cpu' and not is_compiling() and has_values(maps)
 
 
 def _budget(device: torch.device) -> tuple[int, int]:
@@ -369,7 +369,7 @@ def _find_target(
     floor = 0.0 if settings.nonnegative else classes * settings.floor
     maps = workspace.pooling.one_hot(channel, has_label, classes, workspace.dtype)
     present = list(range(len(maps) * classes))
-    if skips_absent_classes(channel.device):
+    if skips_absent_classes(channel):
         present = maps.flatten(2).any(dim=2).flatten().nonzero().flatten().tolist()
     total_floor = floor * enough.sum().to(solver.dtype)
     return RegionTarget(maps, present, kept, total_floor, settings.activation == 'softmax')

@@ -1,0 +1,25 @@
+"""Run a script with the plugin imported first: ``python -m mmseg_rmi tools/train.py CONFIG``.
+
+OneDL's mmengine looks the package of a base such as ``'mmseg::pspnet/...'`` up under a name that is
+not installed. Importing the plugin mends that, but a config's ``custom_imports`` come after its
+bases; so MMSegmentation's own tools need it before they read a config.
+"""
+
+import runpy
+import sys
+from pathlib import Path
+
+import mmseg_rmi  # noqa: F401 (prepares the framework and registers the losses)
+
+
+def main() -> None:
+    """Run the script that the command line names, with the arguments behind it."""
+    if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
+        sys.exit(f'usage: python -m mmseg_rmi SCRIPT [ARGUMENTS], got {sys.argv[1:]}')
+    del sys.argv[0]
+    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
+    runpy.run_path(sys.argv[0], run_name='__main__')
+
+
+if __name__ == '__main__':
+    main()
