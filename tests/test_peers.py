@@ -1,11 +1,12 @@
-"""The snippets of docs/peers.md run as they stand, against the libraries themselves."""
+"""The snippets of README.md and docs/peers.md run, against the libraries themselves."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / 'docs' / 'peers.md'
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / 'README.md', ROOT / 'docs' / 'peers.md')
 LIBRARIES = {
     'segmentation_models_pytorch': 'segmentation_models_pytorch',
     'MONAI': 'monai',
@@ -17,7 +18,8 @@ LIBRARIES = {
 def snippets() -> list:
     """Each Python block, with the section that it is in."""
     found = []
-    for section in re.split(r'^## ', PAGE.read_text(), flags=re.MULTILINE):
+    text = '\n'.join(page.read_text() for page in PAGES)
+    for section in re.split(r'^## ', text, flags=re.MULTILINE):
         title = section.partition('\n')[0]
         blocks = re.findall(r'^```python\n(.*?)^```', section, re.MULTILINE | re.DOTALL)
         found += [pytest.param(title, block, id=f'{title}-{i}') for i, block in enumerate(blocks)]
@@ -32,10 +34,10 @@ def test_snippet_runs(section: str, code: str, tmp_path: Path, monkeypatch) -> N
         pytest.importorskip(LIBRARIES[section], reason=f'{section} is of the extra peers')
     monkeypatch.chdir(tmp_path)
     names: dict = {'__name__': 'snippet'}
-    exec(compile(code, PAGE.name, 'exec'), names)
+    exec(compile(code, section, 'exec'), names)
     if 'loss' in names:
         assert names['loss'].isfinite()
-    if 'model' in names:
+    if hasattr(names.get('model'), 'parameters'):  # and is no config's
         gradients = [each.grad for each in names['model'].parameters() if each.grad is not None]
         assert any(gradient.any() for gradient in gradients)
 
