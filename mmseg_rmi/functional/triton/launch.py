@@ -1,0 +1,653 @@
+"""The loss of a batch as a sequence of kernels, and its gradient as one or two more.
+
+Shapes: ``B`` images, ``C`` classes, ``H x W`` labels, ``h x w`` cells in a map, ``m = B C`` maps,
+``d = R * R``. With logits ``[16, 21, 513, 513]`` in float32 (353 MB), DF 4 and R 3:
+
+======================  =====================================  ==================================
+kernel                  reads                                  writes
+======================  =====================================  ==================================
+:func:`.find_targets`   labels, 34 MB                          a channel per pixel, 8 MB
+:func:`.pool_logits`    logits, 353 MB; channels               pooled maps of classes present,
+                                                               29 MB if all are; tile sums
+:func:`.correlate`      pooled maps, from the L2 cache         2 MB of integers
+:func:`.solve`          these                                  9 x 18 weights per map
+:func:`.find_slopes`    pooled maps, weights                   dR/dp, 23 MB
+:func:`.add_up`         tile sums, bounds                      4 numbers
+:func:`.write_gradient` logits, 353 MB; channels, dR/dp        gradient, 353 MB
+======================  =====================================  ==================================
+
+So logits are read twice and the gradient is written once. Between the passes live the channels and
+``dR/dp``, 9 % of the logits. Kernels of a class that an image lacks return at once, and its pooled
+maps are never touched. No value travels to the host, and no sum depends on the order of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from mmseg_rmi.functional.contract import Parameters
+from mmseg_rmi.functional.downsampling import pooled_side
+from mmseg_rmi.functional.triton import INTERPRETED, kernels
+
+PIXELS = 1024  # in a tile, eight for each thread
+SLAB_CELLS = 4096  # with products below 2^48, sums of them fit an int64
+LAG_BLOCK = 64 if INTERPRETED else 8  # the interpreter's time goes by the number of operations
+BLOCK = 128
+WIDE_BLOCK = 1024
+LEAST_COLUMNS = 128  # of up-sampled pixels, of a piece of a row of low-resolution logits
+SUPPORT_ROWS = 8  # at once
+
+
+class Forward(NamedTuple):
+    """The results of the forward pass, and what the backward pass needs of it.
+
+    Attributes:
+        total: float32, scalar, as are the next two: see
+            :class:`mmseg_rmi.functional.contract.RMITerms`.
+        region: the region term's share.
+        score: the mean region score.
+        correct: int64, scalar.
+        targets: the channel of every pixel, int16, ``B x H x W``.
+        present: whether an image has a pixel of a channel, and, last, any, int32, ``B x (C + 1)``.
+        slopes: dR/dp, ``B x C x cells``, undefined where a class is absent.
+        winners: where in its cell the greatest p is, uint8, ``B x C x cells``; empty if not needed.
+        normalizer: log-sum-exp of the logits, ``B x H x W``; empty if not needed.
+    """
+
+    total: Tensor
+    region: Tensor
+    score: Tensor
+    correct: Tensor
+    targets: Tensor
+    present: Tensor
+    slopes: Tensor
+    winners: Tensor
+    normalizer: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes that follow from the shapes of a call and its constants.
+
+    Args:
+        logits: shape, ``(B, C, H', W')``.
+        size: ``(H, W)`` of the labels.
+        parameters: the constants of the call.
+
+    Example:
+        >>> from mmseg_rmi.functional.settings import RMISettings
+        >>> plan = Plan((16, 21, 513, 513), (513, 513), Parameters(RMISettings()))
+        >>> plan.map_size, plan.cells, plan.tiles
+        ((129, 129), 17161, 269)
+    """
+
+    logits: tuple[int, ...]
+    size: tuple[int, ...]
+    parameters: Parameters
+
+    @property
+    def region(self) -> bool:
+        """Whether there is a region term."""
+        return self.parameters.settings.loss_lambda < 1
+
+    @property
+    def exclude(self) -> bool:
+        """Whether regions are left out."""
+        return self.region and self.parameters.settings.ignored == 'exclude'
+
+    @property
+    def softmax(self) -> bool:
+        """Whether the region term takes softmax maps."""
+        return self.region and self.parameters.settings.activation == 'softmax'
+
+    @property
+    def cross_entropy(self) -> bool:
+        """Whether the pixel term is softmax cross entropy."""
+        return self.parameters.settings.pixel_term == 'ce'
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether the log-sum-exp of the logits is needed."""
+        return self.softmax or self.cross_entropy
+
+    @property
+    def takes_maximum(self) -> bool:
+        """Whether cells are pooled to their greatest pixel."""
+        settings = self.parameters.settings
+        return self.region and settings.downsample == 'max' and settings.downsample_factor > 1
+
+    @property
+    def streamed(self) -> bool:
+        """Whether logits are up-sampled on the way."""
+        return tuple(self.logits[2:]) != tuple(self.size)
+
+    @property
+    def factor(self) -> int:
+        """DF; cells are pixels if there is no region term."""
+        return self.parameters.settings.downsample_factor if self.region else 1
+
+    @property
+    def padding(self) -> int:
+        """How far the first cells reach beyond the border."""
+        return self.factor // 2 if self.factor > 1 else 0
+
+    @property
+    def region_size(self) -> int:
+        """R."""
+        return self.parameters.settings.region_size if self.region else 1
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """``(h, w)``."""
+        height, width = (pooled_side(side, 'avg', self.factor) for side in self.size)
+        return height, width
+
+    @property
+    def margin(self) -> int:
+        """Columns and rows after a map: zeros, and cells that pooling leaves out."""
+        return max(self.region_size - 1, int(self.factor > 1))
+
+    @property
+    def cell_columns(self) -> int:
+        """Columns of a map in memory."""
+        return self.map_size[1] + self.margin
+
+    @property
+    def cells(self) -> int:
+        """Cells of a map in memory."""
+        return (self.map_size[0] + self.margin) * self.cell_columns
+
+    @property
+    def regions(self) -> int:
+        """n, how many regions a map has."""
+        height, width = (side - self.region_size + 1 for side in self.map_size)
+        return height * width
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of a cell in a tile, a power of two."""
+        return triton.next_power_of_2(self.factor)
+
+    @property
+    def tile_cells(self) -> int:
+        """Cells in a tile."""
+        return max(PIXELS // self.side**2, BLOCK // self.side)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles in an image."""
+        return triton.cdiv(self.cells, self.tile_cells)
+
+    @property
+    def slabs(self) -> int:
+        """Parts of a map that are correlated apart."""
+        return triton.cdiv(self.cells, SLAB_CELLS)
+
+    @property
+    def parts(self) -> int:
+        """Programs of :func:`.kernels.correlate` for a map and a chunk of lags."""
+        places = self.region_size**2
+        return places * self.slabs if self.exclude else places + self.slabs
+
+    @property
+    def lags(self) -> int:
+        """Lags of which no two are opposite."""
+        return ((2 * self.region_size - 1) ** 2 + 1) // 2
+
+    @property
+    def lag_block(self) -> int:
+        """Lags at once."""
+        return LAG_BLOCK if self.lags > 1 else 1
+
+    @property
+    def border(self) -> tuple[int, int, int]:
+        """Rows above, rows below and columns at either side of the cells that all regions hold."""
+        edge = self.region_size - 1
+        if self.exclude or min(self.map_size) <= 2 * edge:
+            return self.map_size[0], 0, 0
+        return edge, edge, edge
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Low-resolution pixels per pixel."""
+        scale_h, scale_w = (
+            self._scale(low, side) for low, side in zip(self.logits[2:], self.size, strict=True)
+        )
+        return scale_h, scale_w
+
+    @property
+    def stretches(self) -> tuple[float, float]:
+        """Pixels per low-resolution pixel."""
+        stretch_h, stretch_w = (
+            1 / scale if scale > 0 else float(side)
+            for scale, side in zip(self.scales, self.size, strict=True)
+        )
+        return stretch_h, stretch_w
+
+    def _scale(self, low: int, side: int) -> float:
+        if not self.parameters.align_corners:
+            return low / side
+        return (low - 1) / (side - 1) if side > 1 else 0.0
+
+    @cached_property
+    def tile_options(self) -> dict[str, int | bool]:
+        """Constants of the kernels that work on tiles of pixels."""
+        return dict(
+            FACTOR=self.factor,
+            PADDING=self.padding,
+            SIDE=self.side,
+            CELLS=self.tile_cells,
+            MAX=self.takes_maximum,
+        )
+
+
+def forward(
+    logits: Tensor,
+    labels: Tensor,
+    pixel_weight: Tensor | None,
+    class_weight: Tensor | None,
+    pixels: Tensor,
+    images: Tensor,
+    parameters: Parameters,
+    with_gradient: bool,
+) -> Forward:
+    """Compute the loss, and the gradient of the bounds by the pooled probabilities.
+
+    Args:
+        logits: as those that follow, see :func:`mmseg_rmi.functional.reference.rmi_terms`.
+        labels: ``B x H x W``.
+        pixel_weight: ``B x H x W``.
+        class_weight: ``C``, float32, contiguous.
+        pixels: divisor of the pixel term.
+        images: divisor of the region term.
+        parameters: the constants of the call.
+        with_gradient: whether to find ``slopes``.
+    """
+    settings = parameters.settings
+    plan = Plan(tuple(logits.shape), tuple(labels.shape[1:]), parameters)
+    result = empty_forward(logits, labels, parameters, with_gradient)
+    batch, classes = plan.logits[:2]
+    maps = batch * classes
+    result.present.zero_()
+    pixel_blocks = triton.cdiv(plan.size[0] * plan.size[1], WIDE_BLOCK)
+    kernels.find_targets[(pixel_blocks, batch)](
+        labels,
+        result.targets,
+        result.present,
+        *plan.size,
+        classes,
+        *labels.stride(),
+        IGNORE_INDEX=parameters.ignore_index,
+        FIRST=int(classes == 1),
+        BLOCK=WIDE_BLOCK,
+    )
+
+    pooled = (maps, plan.cells if plan.region else 0)
+    probability = logits.new_empty(pooled, dtype=torch.int32)
+    truth = logits.new_empty(pooled, dtype=torch.uint8 if plan.factor < 16 else torch.int16)
+    touched = logits.new_empty((batch, plan.cells if plan.exclude else 0), dtype=torch.uint8)
+    partials = logits.new_empty((batch * plan.tiles, 2), dtype=torch.float64)
+    kernels.pool_logits[(plan.tiles, batch)](
+        logits,
+        result.targets,
+        logits if pixel_weight is None else pixel_weight,
+        logits if class_weight is None else class_weight,
+        result.present,
+        probability,
+        truth,
+        result.winners,
+        touched,
+        result.normalizer,
+        partials,
+        classes,
+        *plan.size,
+        *plan.logits[2:],
+        *logits.stride(),
+        *((0, 0, 0) if pixel_weight is None else pixel_weight.stride()),
+        *plan.scales,
+        *plan.map_size,
+        plan.cells,
+        plan.cell_columns,
+        **plan.tile_options,
+        STREAMED=plan.streamed,
+        ALIGN_CORNERS=parameters.align_corners,
+        CROSS_ENTROPY=plan.cross_entropy,
+        SOFTMAX=plan.softmax,
+        PIXEL_WEIGHT=pixel_weight is not None,
+        CLASS_WEIGHT=class_weight is not None,
+        REGION=plan.region,
+        EXCLUDE=plan.exclude,
+        SCORE=parameters.with_score,
+    )
+
+    bounds = logits.new_empty(maps, dtype=torch.float64)
+    scores = torch.empty_like(bounds)
+    if plan.region:
+        kept = _keep_regions(touched, plan)
+        _find_bounds(probability, truth, kept, bounds, scores, plan, result, with_gradient)
+    kernels.add_up[(1,)](
+        partials,
+        bounds,
+        scores,
+        pixels,
+        images,
+        *result[:4],
+        len(partials),
+        maps,
+        PIXEL_SHARE=settings.loss_lambda,
+        REGION=plan.region,
+        SCORE=parameters.with_score,
+        BLOCK=WIDE_BLOCK,
+    )
+    return result
+
+
+def empty_forward(
+    logits: Tensor, labels: Tensor, parameters: Parameters, with_gradient: bool
+) -> Forward:
+    """Allocate the results of :func:`forward`, whose arguments these are."""
+    plan = Plan(tuple(logits.shape), tuple(labels.shape[1:]), parameters)
+    batch, classes = logits.shape[:2]
+    keeps_slopes = plan.region and with_gradient
+    # Kept until the backward pass: no finer than the gradient that it becomes a part of.
+    slope_dtype = torch.bfloat16 if logits.dtype == torch.bfloat16 else torch.float32
+    total, region, score = (logits.new_empty((), dtype=torch.float32) for _ in range(3))
+    return Forward(
+        total,
+        region,
+        score,
+        correct=logits.new_empty((), dtype=torch.int64),
+        targets=logits.new_empty(labels.shape, dtype=torch.int16),
+        present=logits.new_empty((batch, classes + 1), dtype=torch.int32),
+        slopes=logits.new_empty(
+            (batch, classes, plan.cells if keeps_slopes else 0), dtype=slope_dtype
+        ),
+        winners=logits.new_empty(
+            (batch, classes, plan.cells if plan.takes_maximum else 0), dtype=torch.uint8
+        ),
+        normalizer=logits.new_empty(labels.shape if plan.normalizes else (0,), dtype=torch.float32),
+    )
+
+
+def _keep_regions(touched: Tensor, plan: Plan) -> Tensor:
+    if not plan.exclude:
+        return touched
+    kept = torch.empty_like(touched)
+    kernels.keep_regions[(triton.cdiv(plan.cells, WIDE_BLOCK), len(kept))](
+        touched,
+        kept,
+        *plan.map_size,
+        plan.cells,
+        plan.cell_columns,
+        SIZE=plan.region_size,
+        BLOCK=WIDE_BLOCK,
+    )
+    return kept
+
+
+def _find_bounds(
+    probability: Tensor,
+    truth: Tensor,
+    kept: Tensor,
+    bounds: Tensor,
+    scores: Tensor,
+    plan: Plan,
+    result: Forward,
+    with_gradient: bool,
+) -> None:
+    """Write the bounds, the scores and the slopes of all maps."""
+    settings, size = plan.parameters.settings, plan.region_size
+    maps, classes, d = len(bounds), plan.logits[1], size**2
+    chunks = triton.cdiv(plan.lags, plan.lag_block)
+    products = bounds.new_empty((maps, plan.parts, 4, chunks * plan.lag_block), dtype=torch.int64)
+    sums = bounds.new_empty((maps, plan.parts, 2), dtype=torch.int64)
+    kernels.correlate[(maps, plan.parts, chunks)](
+        probability,
+        truth,
+        kept,
+        result.present,
+        products,
+        sums,
+        classes,
+        *plan.map_size,
+        plan.cells,
+        plan.cell_columns,
+        plan.slabs,
+        SLAB_CELLS,
+        SIZE=size,
+        LAGS=plan.lags,
+        LAG_BLOCK=plan.lag_block,
+        EXCLUDE=plan.exclude,
+        BLOCK=BLOCK,
+    )
+
+    weights = bounds.new_empty((maps, d, 2 * d), dtype=torch.int32)
+    offsets, steps = bounds.new_empty((maps, d)), bounds.new_empty((maps, 2))
+    kernels.solve[(maps,)](
+        products,
+        sums,
+        kept.sum(dim=1) if plan.exclude else sums,
+        result.present,
+        bounds,
+        scores,
+        weights,
+        offsets,
+        steps,
+        classes,
+        plan.parts,
+        plan.slabs,
+        products.shape[3],
+        plan.regions,
+        SIZE=size,
+        TILE=triton.next_power_of_2(2 * d),
+        FACTOR=plan.factor,
+        MAX=plan.takes_maximum,
+        COVARIANCE=settings.covariance,
+        RIDGE=settings.ridge,
+        FLOOR=settings.floor,
+        NONNEGATIVE=settings.nonnegative,
+        EXCLUDE=plan.exclude,
+        SCORE=plan.parameters.with_score,
+        GRADIENT=with_gradient,
+        num_warps=4 if size < 5 else 8,
+    )
+    if not with_gradient:
+        return
+
+    height, width = plan.map_size
+    top, bottom, sides = plan.border
+    inner = (height - top - bottom) * plan.cell_columns
+    border = height * width - (height - top - bottom) * (width - 2 * sides)
+    inner_parts, border_parts = triton.cdiv(inner, 2 * BLOCK), triton.cdiv(border, 2 * BLOCK)
+    kernels.find_slopes[(maps, inner_parts + border_parts)](
+        probability,
+        truth,
+        kept,
+        result.present,
+        weights,
+        offsets,
+        steps,
+        result.slopes,
+        classes,
+        *plan.map_size,
+        plan.cells,
+        plan.cell_columns,
+        inner_parts,
+        top,
+        bottom,
+        sides,
+        SIZE=size,
+        FACTOR=plan.factor,
+        MAX=plan.takes_maximum,
+        EXCLUDE=plan.exclude,
+        PLACES=triton.next_power_of_2(d),
+        LAG_BLOCK=plan.lag_block,
+        BLOCK=2 * BLOCK,
+    )
+
+
+def backward(
+    incoming: Tensor,
+    logits: Tensor,
+    pixel_weight: Tensor | None,
+    class_weight: Tensor | None,
+    pixels: Tensor,
+    images: Tensor,
+    targets: Tensor,
+    present: Tensor,
+    slopes: Tensor,
+    winners: Tensor,
+    normalizer: Tensor,
+    parameters: Parameters,
+) -> Tensor:
+    """Write the gradient by the logits, multiplied by what comes from above.
+
+    Args:
+        incoming: scalar.
+        logits: as those that follow, of the forward pass.
+        pixel_weight: ``B x H x W``.
+        class_weight: ``C``.
+        pixels: divisor of the pixel term.
+        images: divisor of the region term.
+        targets: as those that follow, see :class:`Forward`.
+        present: ``B x (C + 1)``.
+        slopes: ``B x C x cells``.
+        winners: ``B x C x cells``.
+        normalizer: ``B x H x W``.
+        parameters: the constants of the call.
+
+    Returns:
+        Of the shape, the type and, if they are dense, the strides of the logits.
+    """
+    plan = Plan(tuple(logits.shape), tuple(targets.shape[1:]), parameters)
+    gradient = torch.empty_like(logits)
+    averages = _average_slopes(logits, targets, present, slopes, winners, normalizer, plan)
+    options = dict(
+        PIXEL_SHARE=parameters.settings.loss_lambda,
+        FACTOR=plan.factor,
+        PADDING=plan.padding,
+        MAX=plan.takes_maximum,
+        CROSS_ENTROPY=plan.cross_entropy,
+        SOFTMAX=plan.softmax,
+        CLASS_WEIGHT=class_weight is not None,
+        REGION=plan.region,
+    )
+    class_weight = logits if class_weight is None else class_weight
+    if plan.streamed:
+        _launch_low_gradient(
+            (incoming, pixels, images, logits, targets, class_weight),
+            (present, slopes, winners, normalizer, averages),
+            gradient,
+            plan,
+            options,
+        )
+        return gradient
+    kernels.write_gradient[(plan.tiles, len(logits))](
+        incoming,
+        pixels,
+        images,
+        logits,
+        targets,
+        logits if pixel_weight is None else pixel_weight,
+        class_weight,
+        present,
+        slopes,
+        winners,
+        normalizer,
+        averages,
+        gradient,
+        plan.logits[1],
+        *plan.size,
+        *logits.stride(),
+        *((0, 0, 0) if pixel_weight is None else pixel_weight.stride()),
+        *gradient.stride(),
+        *plan.map_size,
+        plan.cells,
+        plan.cell_columns,
+        **options,
+        SIDE=plan.side,
+        CELLS=plan.tile_cells,
+        PIXEL_WEIGHT=pixel_weight is not None,
+    )
+    return gradient
+
+
+def _average_slopes(
+    logits: Tensor,
+    targets: Tensor,
+    present: Tensor,
+    slopes: Tensor,
+    winners: Tensor,
+    normalizer: Tensor,
+    plan: Plan,
+) -> Tensor:
+    """Compute ``sum_c p_c dR/dp_c`` of every pixel, which softmax maps need, ``B x H x W``."""
+    if not plan.softmax:
+        return normalizer
+    averages = torch.empty_like(normalizer)
+    kernels.average_slopes[(plan.tiles, len(logits))](
+        logits,
+        targets,
+        present,
+        slopes,
+        winners,
+        normalizer,
+        averages,
+        plan.logits[1],
+        *plan.size,
+        *plan.logits[2:],
+        *logits.stride(),
+        *plan.scales,
+        *plan.map_size,
+        plan.cells,
+        plan.cell_columns,
+        **plan.tile_options,
+        STREAMED=plan.streamed,
+        ALIGN_CORNERS=plan.parameters.align_corners,
+    )
+    return averages
+
+
+def _launch_low_gradient(
+    inputs: tuple[Tensor, ...],
+    kept: tuple[Tensor, ...],
+    gradient: Tensor,
+    plan: Plan,
+    options: dict[str, float | bool],
+) -> None:
+    """Launch the kernel for logits of low resolution: so many columns that few are done twice."""
+    batch, classes, low_height, low_width = plan.logits
+    stretch_h, stretch_w = plan.stretches
+    columns = max(LEAST_COLUMNS, triton.next_power_of_2(math.ceil(4 * stretch_w)))
+    owned = max(1, math.floor(columns / stretch_w) - 1)
+    kernels.write_low_gradient[(low_height, triton.cdiv(low_width, owned), batch)](
+        *inputs,
+        *kept,
+        gradient,
+        classes,
+        *plan.size,
+        low_height,
+        low_width,
+        *inputs[3].stride(),
+        *gradient.stride(),
+        *plan.scales,
+        *plan.stretches,
+        *plan.map_size,
+        plan.cells,
+        plan.cell_columns,
+        math.ceil(2 * stretch_h),
+        owned,
+        **options,
+        ALIGN_CORNERS=plan.parameters.align_corners,
+        ROWS=min(SUPPORT_ROWS, triton.next_power_of_2(math.ceil(2 * stretch_h))),
+        COLUMNS=columns,
+        OWNED=triton.next_power_of_2(owned),
+        SUPPORT=triton.next_power_of_2(math.ceil(2 * stretch_w)),
+    )

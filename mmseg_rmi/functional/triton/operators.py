@@ -1,0 +1,119 @@
+"""Both passes as operators of torch, each one node of a compiled graph.
+
+An operator takes tensors and plain values, so the constants of a call travel as such.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmseg_rmi.functional.blocked.forward_backward import refuse_second_derivative
+from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms
+from mmseg_rmi.functional.settings import RMISettings
+from mmseg_rmi.functional.triton import launch
+
+CONSTANTS = (
+    'int region_size, str downsample, int downsample_factor, float loss_lambda, str covariance, '
+    'float ridge, str ignored, bool nonnegative, str pixel_term, str activation, '
+    'int ignore_index, bool align_corners, bool with_score'
+)
+KEPT = 'Tensor targets, Tensor present, Tensor slopes, Tensor winners, Tensor normalizer'
+
+
+def rmi_terms(
+    logits: Tensor,
+    labels: Tensor,
+    pixel_weight: Tensor | None,
+    class_weight: Tensor | None,
+    normalizers: Normalizers,
+    parameters: Parameters,
+) -> RMITerms:
+    """Compute the loss, see :func:`mmseg_rmi.functional.reference.rmi_terms`."""
+    if class_weight is not None:
+        class_weight = class_weight.to(logits.device, torch.float32).contiguous()
+    pixels, images = (divisor.to(logits.device) for divisor in normalizers)
+    with_gradient = torch.is_grad_enabled() and logits.requires_grad
+    tensors = (logits, labels, pixel_weight, class_weight, pixels, images)
+    return RMITerms(*_forward(*tensors, with_gradient, *_as_constants(parameters))[:4])
+
+
+def _as_constants(parameters: Parameters) -> tuple[int | float | str | bool, ...]:
+    settings = parameters.settings
+    return (
+        settings.region_size,
+        settings.downsample,
+        settings.downsample_factor,
+        settings.loss_lambda,
+        settings.covariance,
+        settings.ridge,
+        settings.ignored,
+        settings.nonnegative,
+        settings.pixel_term,
+        settings.activation,
+        parameters.ignore_index,
+        parameters.align_corners,
+        parameters.with_score,
+    )
+
+
+def _as_parameters(constants: tuple[Any, ...]) -> Parameters:
+    *settings, ignore_index, align_corners, with_score = constants
+    return Parameters(RMISettings(*settings), ignore_index, align_corners, with_score)
+
+
+@torch.library.custom_op(
+    'mmseg_rmi::rmi_forward',
+    mutates_args=(),
+    schema='(Tensor logits, Tensor labels, Tensor? pixel_weight, Tensor? class_weight, '
+    f'Tensor pixels, Tensor images, bool with_gradient, {CONSTANTS}) '
+    f'-> (Tensor total, Tensor region, Tensor score, Tensor correct, {KEPT})',
+)
+def _forward(*arguments: Any) -> tuple[Tensor, ...]:
+    *tensors, with_gradient = arguments[:7]
+    call: tuple[Any, ...] = (*tensors, _as_parameters(arguments[7:]), with_gradient)
+    return tuple(launch.forward(*call))
+
+
+@_forward.register_fake
+def _(logits: Tensor, labels: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    with_gradient = arguments[4]
+    parameters = _as_parameters(arguments[5:])
+    return tuple(launch.empty_forward(logits, labels, parameters, with_gradient))
+
+
+@torch.library.custom_op(
+    'mmseg_rmi::rmi_backward',
+    mutates_args=(),
+    schema='(Tensor incoming, Tensor logits, Tensor? pixel_weight, Tensor? class_weight, '
+    f'Tensor pixels, Tensor images, {KEPT}, {CONSTANTS}) -> Tensor gradient',
+)
+def _backward(*arguments: Any) -> Tensor:
+    call: tuple[Any, ...] = (*arguments[:11], _as_parameters(arguments[11:]))
+    return launch.backward(*call)
+
+
+@_backward.register_fake
+def _(incoming: Tensor, logits: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(logits)
+
+
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    logits, _, *constants_of_loss = inputs[:6]
+    ctx.save_for_backward(logits, *constants_of_loss, *output[4:])
+    ctx.constants = inputs[7:]
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, incoming: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
+    refuse_second_derivative()
+    gradient = None
+    if incoming is not None:
+        gradient = _backward(incoming, *ctx.saved_tensors, *ctx.constants)
+    return gradient, *[None] * (6 + len(ctx.constants))
+
+
+_forward.register_autograd(_differentiate, setup_context=_keep_for_backward)

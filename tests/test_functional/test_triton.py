@@ -1,0 +1,93 @@
+"""What the Triton kernels take on, and their own tests, in a process with the interpreter on."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmseg_rmi.functional import RMISettings, rmi_loss, triton
+
+TESTS = Path(__file__).with_name('test_triton_interpreted.py')
+
+
+@pytest.mark.skipif(not triton.INSTALLED, reason='needs Triton')
+def test_kernels_equal_the_reference_in_the_interpreter():
+    command = [sys.executable, '-m', 'pytest', str(TESTS), '-q', '-p', 'no:cacheprovider']
+    root = TESTS.parents[2]
+    environment = {**os.environ, 'TRITON_INTERPRET': '1', 'PYTHONPATH': str(root)}
+    run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert ' skipped' not in run.stdout
+
+
+class CudaTensor:
+    """Stands for a tensor on a device that this machine lacks."""
+
+    device = torch.device('cuda')
+    shape = torch.Size([2, 21, 513, 513])
+    dtype = torch.float32
+
+
+@pytest.fixture
+def card(monkeypatch):
+    monkeypatch.setattr(triton, 'INSTALLED', True)
+    monkeypatch.setattr(torch.version, 'hip', None)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
+    triton._log_once.cache_clear()
+
+
+REFUSED = {
+    'interp': dict(downsample='interp'),
+    'region_size=6': dict(region_size=6),
+    'downsample_factor=17': dict(downsample_factor=17),
+    'ridge=1e-06': dict(ridge=1e-6),
+    'ridge=1e-10': dict(ridge=1e-10, covariance='mean'),
+}
+
+
+@pytest.mark.parametrize('words', REFUSED)
+def test_refuses_settings_and_tells_so_once(card, caplog, words):
+    settings = RMISettings(**REFUSED[words])
+    with caplog.at_level(logging.WARNING):
+        reasons = {triton.unsupported_reason(CudaTensor(), settings) for _ in range(3)}
+    assert len(reasons) == len(caplog.records) == 1
+    assert words in reasons.pop()
+    assert words in caplog.text
+    settings = RMISettings(**REFUSED[words], loss_lambda=1.0)
+    assert triton.unsupported_reason(CudaTensor(), settings) is None
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(downsample='max', downsample_factor=16, region_size=5),
+        dict(covariance='mean', ridge=1e-6, ignored='exclude'),
+        dict(covariance='relative', ridge=1e-3, activation='softmax', pixel_term='ce'),
+    ],
+    ids=str,
+)
+def test_takes_what_users_set(card, caplog, options):
+    assert triton.unsupported_reason(CudaTensor(), RMISettings(**options)) is None
+    assert caplog.records == []
+
+
+def test_size_of_labels_bounds_the_ridge_of_sums(card):
+    settings = RMISettings(ridge=1e-4)
+    assert triton.unsupported_reason(CudaTensor(), settings) is None
+    assert 'ridge' in triton.unsupported_reason(CudaTensor(), settings, size=(2000, 2000))
+
+
+def test_refuses_a_cpu_in_words(card, monkeypatch):
+    monkeypatch.setattr(triton, 'INTERPRETED', False)
+    logits, labels = torch.zeros(1, 2, 16, 16), torch.zeros(1, 16, 16, dtype=torch.long)
+    with pytest.raises(
+        ValueError, match="impl='triton' cannot compute this: the logits are on cpu"
+    ):
+        rmi_loss(logits, labels, impl='triton')
+    assert 'float64' in triton.unsupported_reason(logits.double(), RMISettings())

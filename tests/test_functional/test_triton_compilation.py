@@ -1,0 +1,131 @@
+"""Every kernel compiles for real cards, without one: no spills, and little shared memory."""
+
+import re
+import subprocess
+
+import pytest
+import torch
+
+from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional.contract import Parameters
+
+triton = pytest.importorskip('triton')
+pytest.importorskip('triton.backends.nvidia')
+
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+
+from mmseg_rmi.functional.triton import INTERPRETED, kernels, launch  # noqa: E402
+
+pytestmark = pytest.mark.skipif(INTERPRETED, reason='the interpreter is on')
+
+KERNELS = (
+    'find_targets',
+    'pool_logits',
+    'keep_regions',
+    'correlate',
+    'solve',
+    'find_slopes',
+    'add_up',
+    'average_slopes',
+    'write_gradient',
+    'write_low_gradient',
+)
+TYPES = {
+    torch.float16: '*fp16',
+    torch.bfloat16: '*bf16',
+    torch.float32: '*fp32',
+    torch.float64: '*fp64',
+    torch.uint8: '*u8',
+    torch.int16: '*i16',
+    torch.int32: '*i32',
+    torch.int64: '*i64',
+}
+LARGEST_SHARED = 48 << 10  # of any card, without asking for more
+FULL, LOW = ((1, 21, 65, 65), (65, 65)), ((1, 21, 17, 17), (65, 65))
+CASES = {
+    'defaults': (90, torch.float32, FULL, dict()),
+    'defaults-a100': (80, torch.float32, FULL, dict()),
+    'defaults-ada': (89, torch.bfloat16, FULL, dict()),
+    'streamed': (90, torch.float32, LOW, dict()),
+    'streamed-max-ce': (80, torch.float16, LOW, dict(downsample='max', pixel_term='ce')),
+    'softmax': (90, torch.bfloat16, LOW, dict(activation='softmax', downsample_factor=3)),
+    'exclude-5': (90, torch.float32, FULL, dict(region_size=5, ignored='exclude')),
+    'cells-of-16': (89, torch.float16, FULL, dict(downsample_factor=16, downsample='max')),
+}
+
+
+class Launches:
+    """Records launches of a kernel in place of launching it."""
+
+    def __init__(self, kernel, seen: list) -> None:
+        self.kernel, self.seen = kernel, seen
+
+    def __getitem__(self, grid):
+        def record(*arguments, num_warps=4, **constants):
+            names = self.kernel.arg_names
+            signature, constants = {}, dict(constants)
+            for name, value in zip(names, arguments, strict=False):
+                if isinstance(value, torch.Tensor):
+                    signature[name] = TYPES[value.dtype]
+                elif isinstance(value, float):
+                    signature[name] = 'fp32'
+                elif value == 1:  # Triton makes it a constant
+                    constants[name] = value
+                else:
+                    signature[name] = 'i32'
+            ordered = {name: signature.get(name, 'constexpr') for name in names}
+            self.seen.append((self.kernel, ordered, constants, num_warps))
+
+        return record
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    seen = []
+    for name in KERNELS:
+        monkeypatch.setattr(kernels, name, Launches(getattr(kernels, name), seen))
+    return seen
+
+
+def compile_kernel(capability, kernel, signature, constants, num_warps, folder):
+    places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    compiled = triton.compile(
+        ASTSource(kernel, signature, places),
+        target=GPUTarget('cuda', capability, 32),
+        options=dict(num_warps=num_warps),
+    )
+    cubin = folder / f'{kernel.__name__}.cubin'
+    cubin.write_bytes(compiled.asm['cubin'])
+    tool = triton.knobs.nvidia.cuobjdump.path
+    usage = subprocess.run(
+        [tool, '--dump-resource-usage', str(cubin)], capture_output=True, text=True, check=True
+    ).stdout
+    return compiled, {name: int(n) for name, n in re.findall(r'(REG|STACK|LOCAL):(\d+)', usage)}
+
+
+@pytest.mark.parametrize(('capability', 'dtype', 'shapes', 'options'), CASES.values(), ids=CASES)
+def test_no_kernel_spills(launches, tmp_path, capability, dtype, shapes, options):
+    (shape, size), settings = shapes, RMISettings(**options)
+    logits = torch.empty(shape, dtype=dtype)
+    labels = torch.empty(1, *size, dtype=torch.long)
+    weights = torch.empty(labels.shape) if shape[2:] == size else None, torch.empty(shape[1])
+    divisors = torch.empty(()), torch.empty(())
+    parameters = Parameters(settings, with_score=True)
+    result = launch.forward(logits, labels, *weights, *divisors, parameters, True)
+    launch.backward(torch.empty(()), logits, *weights, *divisors, *result[4:], parameters)
+    assert len(launches) >= 7
+    for kernel, *call in launches:
+        compiled, usage = compile_kernel(capability, kernel, *call, tmp_path)
+        assert usage['STACK'] == usage['LOCAL'] == 0, (kernel.__name__, usage)
+        assert usage['REG'] <= 255
+        assert compiled.metadata.shared <= LARGEST_SHARED
+
+
+def test_cases_launch_every_kernel(launches):
+    for _, dtype, (shape, size), options in CASES.values():
+        logits, labels = torch.empty(shape, dtype=dtype), torch.empty(1, *size, dtype=torch.long)
+        divisors, parameters = [torch.empty(())] * 2, Parameters(RMISettings(**options))
+        result = launch.forward(logits, labels, None, None, *divisors, parameters, True)
+        launch.backward(divisors[0], logits, None, None, *divisors, *result[4:], parameters)
+    assert {kernel.__name__ for kernel, *_ in launches} == set(KERNELS)

@@ -1,0 +1,236 @@
+"""The Triton kernels against the reference, by Triton's interpreter on a CPU.
+
+The interpreter is on for a whole process or off, so ``test_triton.py`` starts one of its own.
+"""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from helpers import drawn
+from helpers.batches import make_batch, sharp_logits
+from mmseg_rmi.functional import RMISettings, reference, rmi_loss, streamed_rmi_loss, triton
+from mmseg_rmi.functional.contract import Parameters, batch_normalizers
+
+pytestmark = pytest.mark.skipif(
+    not triton.INTERPRETED, reason='needs TRITON_INTERPRET=1, with which test_triton.py runs it'
+)
+if triton.INTERPRETED:
+    from mmseg_rmi.functional.triton import launch
+
+
+def terms_and_gradient(implementation, logits, labels, *weights, **constants):
+    weights = weights or (None, None)
+    parameters = Parameters(**constants)
+    logits = logits.detach().requires_grad_()
+    normalizers = batch_normalizers(labels, parameters.ignore_index)
+    terms = implementation.rmi_terms(logits, labels, *weights, normalizers, parameters)
+    terms.total.backward()
+    return torch.stack([term.detach().double() for term in terms]), logits.grad
+
+
+def assert_equals_reference(logits, labels, *weights, tolerance=3e-5, **constants):
+    """Compare with the reference of float64 logits: of equal value, however they are stored."""
+    terms, gradient = terms_and_gradient(triton, logits, labels, *weights, **constants)
+    expected, slope = terms_and_gradient(reference, logits.double(), labels, *weights, **constants)
+    torch.testing.assert_close(terms, expected, rtol=1e-5, atol=1e-6)
+    assert gradient.dtype == logits.dtype
+    assert gradient.stride() == logits.stride()
+    assert (gradient.double() - slope).norm() <= tolerance * slope.norm() + 1e-9
+
+
+@hypothesis_settings(max_examples=8, phases=[Phase.explicit, Phase.generate])
+@given(data=st.data())
+def test_equals_the_reference(data):
+    settings = data.draw(drawn.settings(ridges=(5e-4, 1e-2)))
+    if settings.downsample == 'interp':
+        settings = dataclasses.replace(settings, downsample='avg')
+    batch = data.draw(drawn.batches(settings, torch.float32, largest=2))
+    weights = (batch.pixel_weight, batch.class_weight)
+    batch = [each[:2] for each in (batch.logits, batch.labels)]
+    weights = (None if weights[0] is None else weights[0][:2], weights[1])
+    assert_equals_reference(
+        *batch, *weights, settings=settings, with_score=data.draw(st.booleans())
+    )
+
+
+def small_batch(classes=2, **options):
+    logits, labels = make_batch(images=1, classes=classes, height=13, width=15, **options)
+    return logits.float(), labels
+
+
+SETTINGS = {
+    'regions-of-5': dict(region_size=5, downsample_factor=1),
+    'cells-of-16': dict(region_size=1, downsample_factor=16),
+    'relative': dict(region_size=2, covariance='relative', ridge=1e-3, downsample_factor=3),
+    'mean': dict(region_size=2, covariance='mean', ridge=1e-6, downsample_factor=2),
+    'exclude': dict(region_size=2, ignored='exclude', downsample_factor=2, nonnegative=False),
+    'max': dict(region_size=2, downsample='max', downsample_factor=3),
+    'ce': dict(region_size=1, pixel_term='ce', downsample_factor=2),
+    'softmax': dict(region_size=1, activation='softmax', downsample='max', downsample_factor=2),
+    'pixels-alone': dict(loss_lambda=1.0),
+}
+
+
+@pytest.mark.parametrize('settings', SETTINGS.values(), ids=SETTINGS)
+def test_settings(settings):
+    assert_equals_reference(*small_batch(), settings=RMISettings(**settings), with_score=True)
+
+
+def test_blocks_of_lags_and_slabs_of_cells_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(launch, 'LAG_BLOCK', 8)
+    monkeypatch.setattr(launch, 'SLAB_CELLS', 256)
+    logits, labels = make_batch(images=1, classes=2, height=39, width=37, void=False)
+    labels[labels == 1] = 0
+    assert_equals_reference(logits.float(), labels, settings=RMISettings(downsample_factor=2))
+
+
+TINY = RMISettings(region_size=2, downsample_factor=3)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision(dtype):
+    logits, labels = small_batch()
+    tolerance = {torch.float16: 2**-10, torch.bfloat16: 2**-7}[dtype]
+    assert_equals_reference(logits.to(dtype), labels, settings=TINY, tolerance=tolerance)
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int32], ids=str)
+def test_any_layout_of_logits_and_labels(dtype):
+    logits, labels = small_batch(classes=3)
+    labels[labels == 2] = 0
+    logits = logits.contiguous(memory_format=torch.channels_last)
+    labels = labels.to(dtype).mT.contiguous().mT
+    assert_equals_reference(logits, labels, settings=TINY)
+
+
+def test_one_channel():
+    logits, labels = small_batch()
+    settings = dataclasses.replace(TINY, nonnegative=False)
+    assert_equals_reference(logits[:, :1].contiguous(), labels, settings=settings, with_score=True)
+
+
+def test_saturated_logits():
+    _, labels = small_batch(void=False)
+    for magnitude in (30.0, 200.0, -200.0):
+        logits = sharp_logits(labels, 2, magnitude).float()
+        assert_equals_reference(logits, labels, settings=TINY, with_score=True)
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize(
+    ('low', 'size', 'options'),
+    [
+        ((4, 5), (16, 20), dict()),
+        ((5, 4), (14, 33), dict(downsample='max', pixel_term='ce')),
+        ((1, 7), (12, 12), dict(activation='softmax')),
+    ],
+)
+def test_up_sampled_logits(low, size, options, align_corners):
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(1, 2, *low, generator=generator)
+    labels = torch.randint(2, (1, *size), generator=generator)
+    labels[:, :2, :5] = 255
+    settings = dataclasses.replace(TINY, **options)
+    assert_equals_reference(
+        logits,
+        labels,
+        None,
+        torch.tensor([0.5, 2.0]),
+        settings=settings,
+        align_corners=align_corners,
+        with_score=True,
+    )
+
+
+def test_absent_classes_have_no_gradient_in_the_region_term():
+    logits, labels = small_batch(classes=3)
+    labels[labels == 2] = 0
+    settings = dataclasses.replace(TINY, loss_lambda=0.0)
+    _, gradient = terms_and_gradient(triton, logits, labels, settings=settings)
+    assert (gradient[:, 2] == 0).all()
+    assert (gradient[:, :2] != 0).any()
+
+
+def test_runs_are_equal_bit_for_bit_whatever_lay_in_memory(monkeypatch):
+    logits, labels = small_batch()
+    expected = terms_and_gradient(triton, logits, labels, settings=TINY, with_score=True)
+    new_empty = torch.Tensor.new_empty
+    monkeypatch.setattr(
+        torch.Tensor, 'new_empty', lambda *args, **kw: new_empty(*args, **kw).fill_(77)
+    )
+    measured = terms_and_gradient(triton, logits, labels, settings=TINY, with_score=True)
+    torch.testing.assert_close(measured, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize('options', [dict(loss_lambda=0.0), dict(pixel_term='ce')], ids=str)
+def test_one_bad_logit_makes_the_loss_non_finite(value, options):
+    logits, labels = small_batch(classes=3)
+    labels[labels == 2] = 0
+    settings = dataclasses.replace(TINY, region_size=1, **options)
+    for label, channel in ((0, 2), (255, 0)):
+        bad, labels[0, 9, 9] = logits.clone(), label
+        bad[0, channel, 9, 9] = value
+        assert not rmi_loss(bad, labels, settings, impl='triton').isfinite()
+
+
+def test_gradient_is_scaled_by_what_comes_from_above_and_made_again():
+    logits, labels = small_batch()
+    logits.requires_grad_()
+    loss = rmi_loss(logits, labels, TINY, impl='triton')
+    first, again = (
+        torch.autograd.grad(scale * loss, logits, retain_graph=True)[0] for scale in (1.0, -4.0)
+    )
+    torch.testing.assert_close(again, -4 * first, rtol=1e-6, atol=0)
+
+
+def test_second_derivative_is_refused():
+    logits, labels = small_batch()
+    loss = rmi_loss(logits.requires_grad_(), labels, RMISettings(loss_lambda=1.0), impl='triton')
+    with pytest.raises(RuntimeError, match='cannot be differentiated'):
+        loss.backward(create_graph=True)
+
+
+def test_is_the_choice_of_its_tensors_and_needs_no_gradient():
+    logits, labels = small_batch()
+    settings = dataclasses.replace(TINY, region_size=1)
+    with torch.inference_mode():
+        assert rmi_loss(logits, labels, settings).dtype == torch.float32
+    terms = streamed_rmi_loss(logits[..., ::2, ::2], labels, settings)
+    assert not any(term.requires_grad for term in terms)
+
+
+def test_compiles_to_one_graph_with_the_same_result():
+    logits, labels = small_batch()
+    settings = dataclasses.replace(TINY, region_size=1)
+
+    def gradient(loss):
+        x = logits.clone().requires_grad_()
+        value = loss(x, labels)
+        value.backward()
+        return value.detach(), x.grad
+
+    def loss(x, labels):
+        return 2 * rmi_loss(1.5 * x, labels, settings, impl='triton')
+
+    compiled = torch.compile(loss, backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(gradient(compiled), gradient(loss), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', ['rmi_forward'])
+def test_operators_keep_the_rules_of_torch(name):
+    logits, labels = small_batch()
+    normalizers = batch_normalizers(labels)
+    from mmseg_rmi.functional.triton import operators
+
+    constants = operators._as_constants(Parameters(RMISettings(region_size=1)))
+    torch.library.opcheck(
+        getattr(torch.ops.mmseg_rmi, name).default,
+        (logits.requires_grad_(), labels, None, None, *normalizers, True, *constants),
+        test_utils=('test_schema', 'test_autograd_registration', 'test_faketensor'),
+    )
