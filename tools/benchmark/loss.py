@@ -117,7 +117,7 @@ def main() -> None:
     found = dict(machine=machine, versions=describe_versions(), records=records)
     (args.out / 'benchmark.json').write_text(json.dumps(found, indent=1))
     with (args.out / 'benchmark.txt').open('w') as file:
-        for console in (Console(), Console(file=file, width=120)):
+        for console in (Console(width=120), Console(file=file, width=120)):
             console.print(*report.rich_tables(records, machine))
     draw_sweeps(records, args.out / 'cost.png', machine)
 

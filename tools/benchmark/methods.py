@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import mmseg_rmi  # noqa: F401 (registers the losses and heads)
-from mmseg_rmi.functional import RMISettings
-from mmseg_rmi.functional.rmi_loss import IMPLEMENTATIONS, find_implementation
+from mmseg_rmi.functional import RMISettings, triton
+from mmseg_rmi.functional.rmi_loss import find_implementation
 from tools.benchmark.cases import DTYPES, Case, make_labels, make_logits
 from tools.benchmark.naive_rmi import naive_rmi
 
@@ -85,12 +85,7 @@ def chosen_implementation(device: str) -> str:
     """Name the implementation that RMI has on a device by default."""
     logits = torch.zeros(1, 2, 8, 8, device=device)
     chosen = find_implementation('auto', logits, RMISettings())
-    return next(
-        name
-        for name in IMPLEMENTATIONS[1:]
-        if name != 'triton' or device == 'cuda'
-        if find_implementation(name, logits, RMISettings()) is chosen
-    )
+    return 'triton' if chosen is triton.rmi_terms else 'torch'
 
 
 def missing_compiler() -> str:

@@ -59,6 +59,8 @@ def one_line(record: Record) -> str:
     parts += [f'{record["time_to_ce"]:.2f} x CE'] if 'time_to_ce' in record else []
     if 'memory' in record:
         parts += [f'{_mb(record["memory"])} MB, {record["memory_to_logits"]:.2f} x logits']
+    if record.get('host', 0) > record['total']:
+        parts += [f'waits for its launches: {_ms(record["host"])} ms on the host']
     return ', '.join(parts)
 
 

@@ -137,6 +137,13 @@ def test_half_precision_halves_the_least_time():
     assert records[1]['ns_per_logit'] == pytest.approx(5000)
 
 
+def test_a_method_that_waits_for_its_launches_is_told_of():
+    record = make_records()[0]
+    assert 'launches' not in report.one_line(dict(record, host=1e-3, memory_to_logits=1.0))
+    said = report.one_line(dict(record, host=5e-3, memory_to_logits=1.0))
+    assert said == 'CE: 2 ms, 8 MB, 1.00 x logits, waits for its launches: 5 ms on the host'
+
+
 def test_tables_in_markdown_show_the_figures():
     records = make_records()
     report.add_ratios(records)
