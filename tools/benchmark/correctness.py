@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from mmseg_rmi.functional import RMISettings, triton
 from mmseg_rmi.losses import RMILoss
 from tools.benchmark.cases import Case, make_labels
-from tools.benchmark.methods import RMI, missing_compiler
+from tools.benchmark.methods import RMI, Unavailable, missing_compiler
 
 Record = dict[str, Any]
 Outcome = tuple[Tensor, Tensor]  # value and gradient
@@ -203,7 +203,7 @@ def compiles_to_one_graph(method: str, device: str) -> str:
     expected = value_and_gradient(loss, logits, labels)
     backend = 'inductor' if device == 'cuda' and method == 'RMI' else 'eager'
     if backend == 'inductor' and (reason := missing_compiler()):
-        raise NotImplementedError(reason)
+        raise Unavailable(reason)
     torch._dynamo.reset()
     compiled = torch.compile(loss, backend=backend, fullgraph=True)
     found = value_and_gradient(compiled, logits, labels)
@@ -212,7 +212,7 @@ def compiles_to_one_graph(method: str, device: str) -> str:
 
 def _need_gpu(device: str) -> None:
     if device != 'cuda':
-        raise NotImplementedError('needs a GPU')
+        raise Unavailable('needs a GPU')
 
 
 # Most telling first; what a failure may leave the device unusable after comes last.
@@ -252,7 +252,7 @@ def run_checks(
                 continue
             try:
                 yield dict(record, passed=True, note=check(method, device))
-            except NotImplementedError as reason:
+            except Unavailable as reason:
                 yield dict(record, skipped=str(reason))
             except Exception as error:
                 note = f'{type(error).__name__}: {error}'

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tools.benchmark.cases import Case
-from tools.benchmark.methods import Workload, build_workloads
+from tools.benchmark.methods import Unavailable, Workload, build_workloads
 
 Record = dict[str, Any]
 SLOW = 2.0  # seconds; where a call takes longer, three are enough
@@ -46,7 +46,7 @@ def measure_together(
                 time_call(workload, device)
             records[name]['warm_up'] = time.perf_counter() - start
             records[name]['memory'] = peak_bytes(workload, device)
-        except NotImplementedError as reason:
+        except Unavailable as reason:
             records[name]['skipped'] = str(reason)
         except Exception:
             records[name]['error'] = traceback.format_exc()

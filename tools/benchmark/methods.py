@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.structures import PixelData
-from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-import mmseg_rmi  # noqa: F401 (registers the losses and heads)
+with contextlib.redirect_stdout(None):  # the frameworks say what they lack as they are imported
+    from mmengine.structures import PixelData
+    from mmseg.registry import MODELS
+    from mmseg.structures import SegDataSample
+
+    import mmseg_rmi  # noqa: F401 (registers the losses and heads)
 from mmseg_rmi.functional import RMISettings, triton
 from mmseg_rmi.functional.rmi_loss import find_implementation
 from tools.benchmark.cases import DTYPES, Case, make_labels, make_logits
@@ -34,6 +36,10 @@ RMI: dict[str, dict[str, Any]] = {
 STREAMED = 'RMI, streamed'
 RELEASED = 'RMI, released code'
 OTHERS = ('CE + affinity', 'CE + Dice', 'Lovasz')  # of this project; of MMSegmentation
+
+
+class Unavailable(Exception):
+    """A machine lacks what a measurement or a check takes; that is no failure."""
 
 
 @dataclass
@@ -118,7 +124,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _compile_cross_entropy() -> Loss:
     if reason := missing_compiler():
-        raise NotImplementedError(f'torch.compile: {reason}')
+        raise Unavailable(f'torch.compile: {reason}')
     torch._dynamo.reset()  # else other shapes count as recompilations, of which few are allowed
     return torch.compile(_cross_entropy, dynamic=False, fullgraph=True)
 

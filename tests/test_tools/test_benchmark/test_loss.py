@@ -1,5 +1,6 @@
 """What losses cost: the parts of the benchmark, on shapes that take no time."""
 
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -10,7 +11,14 @@ import torch
 from tools.benchmark import loss as tool
 from tools.benchmark import measure, report
 from tools.benchmark.cases import CPU_CASES, Case, make_labels, sweep
-from tools.benchmark.methods import RELEASED, STREAMED, Workload, build_workloads, method_names
+from tools.benchmark.methods import (
+    RELEASED,
+    STREAMED,
+    Unavailable,
+    Workload,
+    build_workloads,
+    method_names,
+)
 
 LOGITS = Case(batch=2, classes=3, side=33, present=3)
 HEAD = replace(LOGITS, stage='head', low_side=9)
@@ -91,12 +99,60 @@ def test_peak_is_what_one_call_adds():
     assert 1.9 * size < peak < 4.5 * size
 
 
+@pytest.fixture
+def pretended_gpu(monkeypatch):
+    """A clock that each event reads once, and a memory that calls fill."""
+
+    class Event:
+        ticks = 0
+
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            Event.ticks += 1
+            self.time = Event.ticks**2
+
+        def elapsed_time(self, other):
+            return other.time - self.time
+
+    calls = []
+    monkeypatch.setattr(torch.cuda, 'Event', Event)
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda: calls.append('synchronize'))
+    monkeypatch.setattr(torch.cuda, '_sleep', lambda cycles: calls.append('sleep'))
+    monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda: calls.append('reset'))
+    monkeypatch.setattr(torch.cuda, 'memory_allocated', lambda: 100)
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: 350)
+    return calls
+
+
+def test_events_time_a_call_on_a_gpu(pretended_gpu):
+    leaf = torch.zeros(3, requires_grad=True)
+    spent = measure.time_call(Workload(lambda: leaf.sum(), [leaf]), 'cuda')
+    assert spent.pop('host') > 0
+    assert spent == pytest.approx(dict(forward=3e-3, backward=5e-3, total=8e-3))
+    assert pretended_gpu == ['synchronize', 'sleep', 'synchronize']
+
+
+def test_a_gpu_is_asked_for_its_peak(pretended_gpu):
+    leaf = torch.zeros(3, requires_grad=True)
+    leaf.grad = torch.ones(3)
+    assert measure.peak_bytes(Workload(lambda: leaf.sum(), [leaf]), 'cuda') == 250
+    assert pretended_gpu == ['synchronize', 'reset']
+
+
+def test_bandwidth_counts_what_is_read_and_written(monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr(measure.time, 'perf_counter', lambda: float(next(seconds)))
+    assert measure.copy_bandwidth('cpu', megabytes=1) == 2 * 2**20  # a copy in a second
+
+
 def test_a_method_that_fails_does_not_take_the_others_with_it(monkeypatch):
     def fail():
         raise RuntimeError('out of memory')
 
     def lack():
-        raise NotImplementedError('no compiler')
+        raise Unavailable('no compiler')
 
     good = build_workloads(LOGITS, 'cpu', ['CE'])['CE']
     monkeypatch.setattr(
