@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from mmseg_rmi.decode_heads.aspp import ASPP
 from mmseg_rmi.utils.checks import check_integer
 
+MOST = 2**16  # channels, or pixels between the taps of a convolution, that a network can have
+
 
 @MODELS.register_module()
 class DeepLabV3Head(BaseDecodeHead):
@@ -41,7 +43,7 @@ class DeepLabV3Head(BaseDecodeHead):
         dilations: Sequence[int] = (1, 6, 12, 18),
         **kwargs: Any,
     ) -> None:
-        check_integer('channels', channels, 1)
+        check_integer('channels', channels, 1, MOST)
         _check_dilations(dilations)
         kwargs.setdefault('init_cfg', dict(type='Kaiming', layer='Conv2d', mode='fan_in'))
         super().__init__(in_channels, channels, **kwargs)
@@ -61,4 +63,4 @@ def _check_dilations(dilations: Sequence[int]) -> None:
     if not isinstance(dilations, (list, tuple)) or not dilations:
         raise TypeError(f'dilations must be a list of rates such as (1, 6, 12), got {dilations!r}')
     for rate in dilations:
-        check_integer('dilations', rate, 1)
+        check_integer('dilations', rate, 1, MOST)

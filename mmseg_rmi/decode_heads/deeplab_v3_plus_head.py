@@ -7,7 +7,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_rmi.decode_heads.decoder import Decoder
-from mmseg_rmi.decode_heads.deeplab_v3_head import DeepLabV3Head
+from mmseg_rmi.decode_heads.deeplab_v3_head import MOST, DeepLabV3Head
 from mmseg_rmi.utils.checks import check_integer
 
 
@@ -30,8 +30,8 @@ class DeepLabV3PlusHead(DeepLabV3Head):
     """
 
     def __init__(self, *, c1_in_channels: int, c1_channels: int, **kwargs: Any) -> None:
-        check_integer('c1_in_channels', c1_in_channels, 1)
-        check_integer('c1_channels', c1_channels, 1)
+        check_integer('c1_in_channels', c1_in_channels, 1, MOST)
+        check_integer('c1_channels', c1_channels, 1, MOST)
         super().__init__(**kwargs)
         self.decoder = Decoder(
             c1_in_channels, c1_channels, self.channels, self.align_corners, **self._layer_cfg

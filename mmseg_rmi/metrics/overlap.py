@@ -6,11 +6,17 @@ Shapes: label maps ``H x W``, C classes; counts ``2 x ... x C``, intersections a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import zip_longest
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmseg_rmi.losses.validation import INT32_RANGE, INTEGER_DTYPES, widen_labels
+from mmseg_rmi.utils.checks import check_integer
+
 LabelMaps = Iterable[Tensor]  # a tensor B x H x W, or maps H x W of any sizes, one after another
+MISSING: Any = object()  # where one of two iterables has ended
 Count = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -32,9 +38,16 @@ def sum_counts(
     Raises:
         ValueError: maps of another shape or number than their labels, a value that is no class, or
             no maps at all.
+        TypeError: maps that are no tensors of integers; numbers that are no integers.
     """
+    check_integer('num_classes', num_classes, 1)
+    check_integer('ignore_index', ignore_index, *INT32_RANGE)
+    for name, maps in (('predictions', predictions), ('labels', labels)):
+        _check_maps(name, maps)
     total = None
-    for prediction, label in zip(predictions, labels, strict=True):
+    for prediction, label in zip_longest(predictions, labels, fillvalue=MISSING):
+        if prediction is MISSING or label is MISSING:
+            raise ValueError('predictions and labels must be as many, and one of them ends early')
         check_label_map('predictions', prediction, num_classes, ignore_index)
         check_label_map('labels', label, num_classes, ignore_index)
         if prediction.shape != label.shape:
@@ -45,7 +58,7 @@ def sum_counts(
         counts = count(prediction.long(), label.long())
         total = counts if total is None else total + counts
     if total is None:
-        raise ValueError('there are no label maps to score')
+        raise ValueError('predictions and labels hold no map to score')
     return total
 
 
@@ -68,16 +81,33 @@ def void_ignored(prediction: Tensor, label: Tensor, ignore_index: int) -> Tensor
     return prediction.where(label != ignore_index, ignore_index)
 
 
-def check_label_map(name: str, labels: Tensor, num_classes: int, ignore_index: int) -> None:
+def check_label_map(name: str, labels: Any, num_classes: int, ignore_index: int) -> None:
     """Raise unless this is one map of classes."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f'{name} must be tensors H x W, got {type(labels).__name__}')
+    if labels.dtype not in INTEGER_DTYPES:
+        raise TypeError(f'{name} must be integer class indices, got {labels.dtype}: use .long()')
     if labels.dim() != 2:
         raise ValueError(
             f'{name} must be maps H x W, as in a tensor B x H x W, got one of shape '
             f'{tuple(labels.shape)}: take the argmax over channels first'
         )
+    labels = widen_labels(labels)
     known = ((labels >= 0) & (labels < num_classes)) | (labels == ignore_index)
     if not known.all():
         raise ValueError(
             f'{name} hold {labels[~known][0].item()}: expected 0 to {num_classes - 1} or '
             f'ignore_index={ignore_index}'
+        )
+
+
+def _check_maps(name: str, maps: object) -> None:
+    if not isinstance(maps, Iterable) or isinstance(maps, str):
+        raise TypeError(
+            f'{name} must be a tensor B x H x W or a list of maps, got {type(maps).__name__}'
+        )
+    if isinstance(maps, Tensor) and maps.dim() != 3:
+        raise ValueError(
+            f'{name} must be maps H x W, as in a tensor B x H x W, got one of shape '
+            f'{tuple(maps.shape)}: take the argmax over channels first'
         )

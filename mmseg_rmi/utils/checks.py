@@ -10,7 +10,11 @@ def check_number(name: str, value: object) -> None:
     """Raise unless ``value`` is a finite real number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f'{name} must be a number, got {value!r}')
-    if not math.isfinite(value):
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of floats
+        finite = False
+    if not finite:
         raise ValueError(f'{name} must be finite, got {value}')
 
 

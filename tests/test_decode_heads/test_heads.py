@@ -162,9 +162,9 @@ def test_v3_takes_features_of_several_stages():
     [
         (dict(dilations=1), TypeError, r'dilations must be a list of rates .* got 1'),
         (dict(dilations=()), TypeError, r'dilations must be a list of rates .* got \(\)'),
-        (dict(dilations=(1, 0)), ValueError, 'dilations must be at least 1, got 0'),
-        (dict(channels=0), ValueError, 'channels must be at least 1, got 0'),
-        (dict(c1_in_channels=0), ValueError, 'c1_in_channels must be at least 1, got 0'),
+        (dict(dilations=(1, 0)), ValueError, 'dilations must be from 1 to 65536, got 0'),
+        (dict(channels=0), ValueError, 'channels must be from 1 to 65536, got 0'),
+        (dict(c1_in_channels=0), ValueError, 'c1_in_channels must be from 1 to 65536, got 0'),
         (dict(c1_channels=4.0), TypeError, r'c1_channels must be an integer, got 4\.0'),
     ],
 )
