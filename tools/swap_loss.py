@@ -129,9 +129,9 @@ class Swap:
             raise NotApplicable(
                 f'the model {getattr(model, "type", model)} has no decode_head, where RMI could go'
             )
-        changes = {'decode_head': self.heads(model.decode_head, 'decode_head')}
+        changes = {'decode_head': self.heads(model['decode_head'], 'decode_head')}
         if model.get('auxiliary_head'):
-            changes['auxiliary_head'] = self.heads(model.auxiliary_head, 'auxiliary_head')
+            changes['auxiliary_head'] = self.heads(model['auxiliary_head'], 'auxiliary_head')
         return {name: change for name, change in changes.items() if change}
 
     def heads(self, heads: Any, name: str) -> Any:
@@ -187,7 +187,7 @@ class Swap:
         elif not issubclass(found, BaseDecodeHead):
             raise NotApplicable(f'{where}: {kind} is not a BaseDecodeHead, its losses are its own')
         elif not found.__module__.startswith(('mmseg.', 'mmseg_rmi.')) and (
-            found.loss_by_feat is not BaseDecodeHead.loss_by_feat
+            found.loss_by_feat is not BaseDecodeHead.loss_by_feat  # type: ignore[attr-defined]
         ):
             self.note(where, 'look at it', f'{kind} calls its losses in a loss_by_feat of its own')
 
@@ -226,7 +226,7 @@ class Swap:
         self.note(where, f'{names} + RMILoss', 'of which the region term alone is taken')
         here = f'_base_.model.{where}.loss_decode'
         if 'loss_decode' not in head:
-            kept = [dict(DEFAULT_LOSS)]
+            kept: list[Any] = [dict(DEFAULT_LOSS)]
         elif isinstance(head.loss_decode, (list, tuple)):
             kept = [Inherited(f'{here}[{number}]') for number in range(len(losses))]
         else:

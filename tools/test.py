@@ -46,7 +46,7 @@ def writes_predictions(metric: str | type) -> bool:
     """Tell whether a metric (or its name) takes a folder to write to, itself or by inheritance."""
     found = METRICS.get(metric) if isinstance(metric, str) else metric
     bases = () if found is None else found.__mro__
-    return any('output_dir' in signature(base.__init__).parameters for base in bases)
+    return any('output_dir' in signature(base.__init__).parameters for base in bases)  # type: ignore[misc]
 
 
 def paint_predictions(cfg: Config, show: bool, wait_time: float, folder: str | None) -> None:
