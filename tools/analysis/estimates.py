@@ -7,25 +7,26 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+LEAST = 3  # values of an interval: that of two is wider than anything it could tell
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and the half-width of its confidence interval, by Student's t."""
+    """A mean and the half-width of its confidence interval, by Student's t, from 3 values on."""
 
     mean: float
-    half_width: float  # NaN of a single value
+    half_width: float  # NaN of fewer values
     count: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> 'Estimate':
         """Estimate the mean of what the values are drawn from.
 
-        >>> Estimate.of([1.0, 3.0])
-        Estimate(mean=2.0, half_width=12.706204736174694, count=2)
+        >>> print(f'{Estimate.of([4.0, 3.0, 5.0]):+}', f'{Estimate.of([4.0, 3.0]):+}')
+        +4.00 ± 2.48 +3.50
         """
         count, mean = len(values), float(np.mean(values))
-        if count < 2:
+        if count < LEAST:
             return cls(mean, np.nan, count)
         quantile = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
         return cls(mean, float(quantile * np.std(values, ddof=1) / np.sqrt(count)), count)

@@ -111,10 +111,10 @@ def show(args: argparse.Namespace, console: Console) -> int:
 def write(args: argparse.Namespace, console: Console) -> int:
     """Write the report; return the status of the process."""
     plan: Plan = read_plan(args.plan)
-    front = args.front
-    if front is None and args.results.resolve() == RESULTS:
-        front = ROOT / 'README.md'
-    for page in report(plan, args.results, args.page, front):
+    overview, front = args.overview, args.front
+    if args.results.resolve() == RESULTS:
+        overview, front = overview or ROOT / 'docs' / 'study.md', front or ROOT / 'README.md'
+    for page in report(plan, args.results, args.page, overview, front):
         console.print(page, soft_wrap=True, highlight=False)
     return 0
 
@@ -222,7 +222,10 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
         '--page', type=Path, help='to write to; README.md beside the results. Figures go beside it'
     )
     command.add_argument(
-        '--front', type=Path, help="for the headline; the project's README.md has its own results'"
+        '--overview', type=Path, help="for one figure; the project's docs/study.md has its results'"
+    )
+    command.add_argument(
+        '--front', type=Path, help="for a few gains; the project's README.md has its results'"
     )
     command.set_defaults(act=write)
 
@@ -231,7 +234,7 @@ def _add_pack(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser('pack', help='compress the data for a machine without any')
     _add_sources(command)
     command.add_argument('--out', type=Path, required=True, help='folder, which is made')
-    command.add_argument('--quality', type=positive, default=80, help='of JPEG, %(default)s')
+    command.add_argument('--quality', type=positive, default=70, help='of JPEG, %(default)s')
     command.add_argument('--sets', nargs='+', help='folders of --data; all by default')
     command.set_defaults(act=compress)
 

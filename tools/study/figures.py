@@ -1,15 +1,18 @@
 """Figures of a data set's runs."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from tools.analysis.estimates import Estimate
 from tools.analysis.figure_theme import COLOURS, save
 from tools.study.plan import Plan
 from tools.study.selection import BASELINE, TRIMAP, Reported, Scores, label, metric
+from tools.study.tables import gaining
 
 
 def draw_seeds(reported: Reported, file: Path) -> None:
@@ -65,7 +68,7 @@ def draw_trimaps(reported: Reported, file: Path) -> None:
     for axes in (level, gain):
         axes.set_xlabel('within so many pixels of a true boundary')
     level.set_ylabel('mIoU in %')
-    gain.set_ylabel(f'mIoU above {reported.label(BASELINE)}, paired by seed')
+    gain.set_ylabel(f"mIoU - {reported.label(BASELINE)}'s, paired by seed")
     level.legend(fontsize='small')
     figure.suptitle(reported.title)
     save(figure, file)
@@ -82,8 +85,7 @@ def draw_classes(reported: Reported, file: Path) -> None:
         gains = [list(reported.gains(method, metric(f'IoU.{name}')).values()) for name in names]
         found = [Estimate.of(values) if values else None for values in gains]
         means = [each.mean if each else np.nan for each in found]
-        # That of two seeds is wider than all else in the figure.
-        errors = [each.half_width if each and each.count > 2 else 0.0 for each in found]
+        errors = [each.half_width if each else np.nan for each in found]
         style: dict[str, Any] = dict(fmt='o', color=colour, markersize=4, capsize=2, linewidth=1.2)
         axes.errorbar(means, places, xerr=errors, label=reported.label(method), **style)
         for place, values in zip(places, gains, strict=True):
@@ -91,9 +93,39 @@ def draw_classes(reported: Reported, file: Path) -> None:
     axes.axvline(0, color='#7f7f7f', linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlabel(f'IoU above {reported.label(BASELINE)}, in points')
+    axes.set_xlabel(f"IoU - {reported.label(BASELINE)}'s, in points")
     axes.set_title(
         f'{reported.title}:\nmean, its 95 % interval from three seeds on,\nand every seed'
     )
     figure.legend(loc='outside lower center', ncols=2, fontsize='small')
     save(figure, file)
+
+
+def draw_forest(reports: Mapping[str, Reported], file: Path) -> None:
+    """Gain in mIoU on cross entropy, with its interval, of every method on every data set."""
+    shown = {reported: gaining(reported) for reported in reports.values() if gaining(reported)}
+    lines = len(shown) + sum(map(len, shown.values()))
+    figure, axes = plt.subplots(figsize=(7, 0.9 + 0.24 * lines), layout='constrained')
+    names: list[str] = []
+    for reported, methods in shown.items():
+        names.append(reported.title)
+        for method in methods:
+            gains = list(reported.gains(method, metric('mIoU')).values())
+            _draw_interval(axes, len(names), gains, method in reported.plan.rmi)
+            names.append(f'{reported.label(method)} ({len(gains)} seeds)')
+    axes.axvline(0, color='#7f7f7f', linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    for tick, name in zip(axes.get_yticklabels(), names, strict=True):
+        tick.set_fontweight('normal' if name.endswith('seeds)') else 'bold')
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False, axis='y')
+    axes.tick_params(axis='y', length=0)
+    axes.set_xlabel('gain in mIoU over cross entropy, in points')
+    save(figure, file)
+
+
+def _draw_interval(axes: Axes, place: int, gains: Sequence[float], with_rmi: bool) -> None:
+    """Mean, interval and every seed, on a line."""
+    found, colour = Estimate.of(gains), COLOURS[1] if with_rmi else COLOURS[6]
+    axes.errorbar([found.mean], [place], xerr=[found.half_width], fmt='o', color=colour, capsize=3)
+    axes.plot(gains, [place] * len(gains), '|', color=colour, markersize=7, alpha=0.5)

@@ -91,7 +91,8 @@ class Plan:
         cells: what is run, in order.
         tuning: ``factors`` of the learning rate, and the tuning cells' ``iterations`` and
             ``seeds``; empty if the rates of the configs are taken as they are.
-        headline: methods whose gains the front page shows.
+        headline: methods whose gains on each class are shown.
+        front: pairs of a data set and a method whose gains the front page shows.
     """
 
     config: str
@@ -101,6 +102,13 @@ class Plan:
     cells: tuple[Cell, ...]
     tuning: dict[str, Any] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
+    front: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rmi(self) -> list[str]:
+        """Methods whose loss has a region term."""
+        losses = {n: self.methods[m.run_of or n].loss for n, m in self.methods.items()}
+        return [name for name, loss in losses.items() if 'rmi' in loss.split('-')]
 
     def cell(self, name: str) -> Cell:
         """Find a cell by its name.
@@ -201,7 +209,8 @@ def read_plan(file: Path) -> Plan:
     lines = content.pop('cells')
     methods = {name: Method(**settings) for name, settings in content.pop('methods').items()}
     headline = tuple(content.pop('headline', ()))
-    plan = Plan(**content, methods=methods, headline=headline, cells=())
+    front = tuple(tuple(pair) for pair in content.pop('front', ()))
+    plan = Plan(**content, methods=methods, headline=headline, front=front, cells=())
     for name, settings in plan.data.items():
         if (tuned_on := settings.get('tuned_on', name)) not in plan.data:
             raise ValueError(

@@ -10,8 +10,8 @@ from tools.study.selection import (
     MEASURES,
     Reported,
     difference,
+    difference_label,
     find_repeats,
-    label,
     title,
 )
 from tools.study.tables import estimate, make_table
@@ -38,7 +38,7 @@ def tabulate_repeats(entries: Sequence[Entry], plan: Plan) -> list[str]:
             if method != BASELINE:
                 both = zip(scores[method], scores[BASELINE], strict=True)
                 cells = [_first_and_again([*map(difference, *values)], '+') for values in both]
-                rows.append([f'{label(plan, method)} above {label(plan, BASELINE)}', *cells, '-'])
+                rows.append([difference_label(plan, method), *cells, '-'])
     return make_table(['first, and again', *MEASURES, 'threads'], rows) if rows else []
 
 
@@ -61,7 +61,7 @@ def tabulate_all_pairs(entries: Sequence[Entry], plan: Plan) -> list[str]:
                 part.gains(method, MEASURES['mIoU']) for part in parts[1:]
             ):
                 cells = [estimate(dict(enumerate(found)), '+') for found in gains]
-                name = f'{title(plan, data)}, {label(plan, method)} above {label(plan, BASELINE)}'
+                name = f'{title(plan, data)}: {difference_label(plan, method)}'
                 rows.append([name, str(len(gains[0])), *cells])
     return make_table(['', 'pairs', *MEASURES], rows) if rows else []
 

@@ -1,5 +1,6 @@
 """The report of the study: tables and figures of its results."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from tools.analysis.estimates import CONFIDENCE
 from tools.analysis.figure_theme import apply_theme
 from tools.study import figures, page
 from tools.study.plan import Plan
+from tools.study.platforms import Platform
 from tools.study.repeat_tables import tabulate_all_pairs, tabulate_repeats
 from tools.study.results import Entry, read_entries
 from tools.study.selection import BASELINE, Reported, by_platform, tuning_runs, tuning_scores
@@ -16,35 +18,54 @@ from tools.study.tables import (
     tabulate_headline,
     tabulate_lead,
     tabulate_memory,
+    tabulate_overview,
     tabulate_scores,
 )
 from tools.study.tuning_tables import RELEASED, tabulate_choices, tabulate_tuning
 
+FOREST = 'forest.png'
 
-def report(plan: Plan, results: Path, file: Path | None, front: Path | None) -> list[Path]:
-    """Write the tables and figures of a file of results into a page, and a headline into another.
+
+def report(
+    plan: Plan, results: Path, file: Path | None, overview: Path | None, front: Path | None
+) -> list[Path]:
+    """Write the tables and figures of a file of results into pages.
 
     Args:
         plan: names what was run.
         results: the file of results.
-        file: the page; README.md beside the results if None. Figures go beside it.
-        front: the page of the headline, if any.
+        file: the page of everything; README.md beside the results if None. Figures go beside it.
+        overview: the page of one figure and one table, if any.
+        front: the page of a few gains, if any.
 
     Returns:
         The pages that were written.
 
     Raises:
-        ValueError: there is no result, or a page lacks the marks between which the report goes.
+        ValueError: there is no result, or a page lacks the marks between which its part goes.
     """
     entries = read_entries(results)
     written = file or results.with_name('README.md')
     if not written.exists():
         written.write_text(f'# Results\n\n{page.BEGIN.format("report")}\n{page.END}\n')
     page.insert(write_report(entries, plan, written.parent), written, 'report')
-    if front is None:
-        return [written]
-    page.insert(tabulate_headline(entries, plan), front, 'headline')
-    return [written, front]
+    reports = {data: Reported(_of_cpus(entries), data, plan) for data in plan.data}
+    pages = [written]
+    if overview is not None:
+        folder = Path(os.path.relpath(written.parent, overview.parent))
+        figures.draw_forest(reports, written.parent / FOREST)
+        lines = [f'![Gains on cross entropy]({folder / FOREST})', '', *tabulate_overview(reports)]
+        page.insert(lines, overview, 'overview')
+        pages.append(overview)
+    if front is not None:
+        page.insert(tabulate_headline(reports, plan), front, 'headline')
+        pages.append(front)
+    return pages
+
+
+def _of_cpus(entries: Sequence[Entry]) -> list[Entry]:
+    """Select the platform of the study's own results; other platforms have their own sections."""
+    return by_platform(entries).get(Platform(), [])
 
 
 def write_report(entries: Sequence[Entry], plan: Plan, folder: Path) -> list[str]:
@@ -52,8 +73,8 @@ def write_report(entries: Sequence[Entry], plan: Plan, folder: Path) -> list[str
     apply_theme('light')
     lines = [
         f'{len(entries)} results, the last of {max(entry["finished"] for entry in entries)[:10]}. '
-        f'Means with their {CONFIDENCE:.0%} intervals over seeds (Student); gains are paired by '
-        'seed, and bold where the interval leaves out 0.',
+        f'Means with their {CONFIDENCE:.0%} intervals over seeds (Student), from three seeds on; '
+        'differences are paired by seed, and bold where the interval leaves out 0.',
         '',
     ]
     for platform, part in by_platform(entries).items():
@@ -63,7 +84,7 @@ def write_report(entries: Sequence[Entry], plan: Plan, folder: Path) -> list[str
         if repeats := tabulate_repeats(part, plan):
             lines += ['### The same seed again', '', *repeats, '']
         if pairs := tabulate_all_pairs(part, plan):
-            lines += ['Gains over seeds and repeats, a repeat as a pair of its own:', '']
+            lines += ['Differences over seeds and repeats, a repeat as a pair of its own:', '']
             lines += [*pairs, '']
     machines = {f'{entry["machine"]}, {entry["threads"]} thread(s) a run' for entry in entries}
     versions = {', '.join(f'{k} {v}' for k, v in entry['versions'].items()) for entry in entries}
@@ -121,7 +142,7 @@ class _Section:
             return []
         return [
             "RMI's choices, one changed at a time, at half the schedule on the tuning seed; "
-            'each above the run of RMI as released that is nearest in time:',
+            'each beside the run of RMI as released that is nearest in time:',
             '',
             *choices,
             '',

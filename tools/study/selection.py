@@ -43,6 +43,7 @@ MEASURES: dict[str, Measure] = {
     'thin classes': thin_classes,
     'aAcc': metric('aAcc'),
 }
+OVERVIEW = {name: MEASURES[name] for name in list(MEASURES)[:3]}  # which every data set has
 
 
 class Reported:
@@ -69,6 +70,10 @@ class Reported:
     def label(self, method: str) -> str:
         """Name a method in tables."""
         return label(self.plan, method)
+
+    def difference(self, method: str, over: str = BASELINE) -> str:
+        """Name a difference in tables."""
+        return difference_label(self.plan, method, over)
 
     def measures(self) -> dict[str, Measure]:
         """Choose what the tables of the data set show."""
@@ -119,6 +124,11 @@ def label(plan: Plan, method: str) -> str:
     """Name a method in tables, as the plan does."""
     found = plan.methods.get(method)
     return (found and found.label) or method
+
+
+def difference_label(plan: Plan, method: str, over: str = BASELINE) -> str:
+    """Name a difference in tables, such as ``RMI - CE``."""
+    return f'{label(plan, method)} - {label(plan, over)}'
 
 
 def title(plan: Plan, data: str) -> str:

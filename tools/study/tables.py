@@ -1,16 +1,12 @@
 """Tables of the reported runs of a data set."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 
 import numpy as np
 
-from tools.analysis.estimates import Estimate
+from tools.analysis.estimates import LEAST, Estimate
 from tools.study.plan import Plan
-from tools.study.results import Entry
-from tools.study.selection import BASELINE, MEASURES, Reported, metric
-
-LEAST_SEEDS = 3  # below which an interval says nothing
+from tools.study.selection import BASELINE, MEASURES, OVERVIEW, Reported, metric
 
 
 def make_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -44,29 +40,25 @@ def tabulate_scores(reported: Reported, methods: Iterable[str]) -> list[str]:
 
 
 def tabulate_gains(reported: Reported, methods: Iterable[str], over: str) -> list[str]:
-    """How much methods are above another, paired by seed."""
-    pairs = {reported.label(method): (method, over) for method in methods if method != over}
-    return _tabulate_pairs(reported, f'above {reported.label(over)}', pairs)
+    """Subtract a method from others, paired by seed."""
+    return _tabulate_pairs(reported, [(method, over) for method in methods if method != over])
 
 
 def tabulate_lead(reported: Reported, method: str, others: Iterable[str]) -> list[str]:
-    """How much a method is above others, paired by seed."""
-    pairs = {reported.label(other): (method, other) for other in others if other != method}
-    return _tabulate_pairs(reported, f'{reported.label(method)} above', pairs)
+    """Subtract others from a method, paired by seed."""
+    return _tabulate_pairs(reported, [(method, other) for other in others if other != method])
 
 
-def _tabulate_pairs(
-    reported: Reported, title: str, pairs: Mapping[str, tuple[str, str]]
-) -> list[str]:
+def _tabulate_pairs(reported: Reported, pairs: Iterable[tuple[str, str]]) -> list[str]:
     shown = reported.measures()
     rows = []
-    for name, (method, over) in pairs.items():
+    for method, over in pairs:
         each = reported.gains(method, metric('mIoU'), over)
         if each:
             cells = [estimate(reported.gains(method, m, over), '+') for m in shown.values()]
             seeds = ', '.join(f'{gain:+.2f}' for gain in each.values())
-            rows.append([name, str(len(each)), *cells, seeds])
-    head = [title, 'seeds', *shown, 'mIoU of each seed']
+            rows.append([reported.difference(method, over), str(len(each)), *cells, seeds])
+    head = ['difference', 'seeds', *shown, 'mIoU of each seed']
     return make_table(head, rows) if rows else ['No pair of runs yet.']
 
 
@@ -80,7 +72,7 @@ def tabulate_classes(reported: Reported) -> list[str]:
         cells = [f'{np.mean(list(values)):.2f}' if values else '-' for values in means]
         gains = [estimate(reported.gains(method, measure), '+') for method in gainers]
         rows.append([name, *cells, *gains])
-    titles = [f'{reported.label(m)} above {reported.label(BASELINE)}' for m in gainers]
+    titles = [reported.difference(method) for method in gainers]
     return make_table(['IoU', *map(reported.label, methods), *titles], rows)
 
 
@@ -96,19 +88,37 @@ def tabulate_memory(reported: Reported) -> list[str]:
     return make_table(['', 'peak MB of the process in training'], rows)
 
 
-def tabulate_headline(entries: Sequence[Entry], plan: Plan) -> list[str]:
-    """Tabulate what losses gain over cross entropy, where there are seeds enough to tell."""
-    shown = dict(islice(MEASURES.items(), 3))
+def tabulate_headline(reports: Mapping[str, Reported], plan: Plan) -> list[str]:
+    """Gain in mIoU of what the plan puts in front, a row each."""
     rows = []
-    for data in plan.data:
-        reported = Reported(entries, data, plan)
-        for method in reported.gainers():
-            gains = [reported.gains(method, measure) for measure in shown.values()]
-            if len(gains[0]) < LEAST_SEEDS or plan.methods[method].run_of:
-                continue
-            name = f'{reported.title}: {reported.label(method)} - {reported.label(BASELINE)}'
-            level = estimate(reported.values(BASELINE, MEASURES['mIoU']))
-            cells = [estimate(gain, '+') for gain in gains]
-            rows.append([name, str(len(gains[0])), level, *cells])
-    head = ['', 'seeds', 'mIoU of CE', *shown]
+    for data, method in plan.front:
+        gains = reports[data].gains(method, MEASURES['mIoU']) if data in reports else {}
+        if gains:
+            found = Estimate.of(list(gains.values()))
+            low, high = found.mean - found.half_width, found.mean + found.half_width
+            interval = '-' if np.isnan(low) else f'{low:+.1f} to {high:+.1f}'
+            name = f'{reports[data].title}: {reports[data].label(method)}'
+            rows.append([name, f'{found.mean:+.1f}', interval, str(found.count)])
+    head = ['', 'gain in mIoU over CE', '95 % interval', 'seeds']
     return make_table(head, rows) if rows else ['No pair of runs yet.']
+
+
+def tabulate_overview(reports: Mapping[str, Reported]) -> list[str]:
+    """Gains of every method on every data set that has an interval for them, on cross entropy."""
+    rows = []
+    for reported in reports.values():
+        for method in gaining(reported):
+            gains = [reported.gains(method, m) for m in OVERVIEW.values()]
+            cells = [estimate(found, '+') for found in gains]
+            rates = {entry['lr_factor'] for entry in reported.runs[method].values()}
+            rate = ', '.join(f'x {factor:g}' for factor in sorted(rates))
+            rows.append([reported.title, reported.label(method), rate, str(len(gains[0])), *cells])
+    head = ['data', 'loss', 'learning rate', 'seeds', *OVERVIEW]
+    return make_table(head, rows) if rows else ['No pair of runs yet.']
+
+
+def gaining(reported: Reported) -> list[str]:
+    """List the methods of which enough seeds have run beside the baseline for an interval."""
+    methods = [*reported.methods(), *reported.variants()]
+    gains = {m: reported.gains(m, MEASURES['mIoU']) for m in methods if m != BASELINE}
+    return [method for method, found in gains.items() if len(found) >= LEAST]

@@ -42,7 +42,7 @@ def tabulate_choices(entries: Sequence[Entry], data: str, plan: Plan) -> list[st
             name = 'RMI as released' if entry is base else label(plan, entry['method'])
             day = entry['finished'][:10]
             rows.append([name, f'x {factor:g}', *levels, write_value(gain, '+'), day])
-    head = ['', 'learning rate', *shown, 'mIoU above RMI', 'run on']
+    head = ['', 'learning rate', *shown, "mIoU - RMI's", 'run on']
     return make_table(head, rows) if rows else []
 
 

@@ -88,17 +88,14 @@ def test_an_interval_is_students():
     assert found.mean == pytest.approx(4)
     assert found.half_width == pytest.approx(HALF_WIDTH, abs=1e-3)
     assert found.is_clear
-    # With 1 degree of freedom 12.706; the standard deviation of 0 and 2 is sqrt(2).
-    found = Estimate.of([0.0, 2.0])
-    assert found.half_width == pytest.approx(12.706, abs=1e-3)
-    assert not found.is_clear
 
 
-def test_one_seed_has_no_interval_and_nothing_clear():
-    found = Estimate.of([4.0])
+@pytest.mark.parametrize('values', [[4.0], [4.0, 4.2]])
+def test_two_seeds_have_no_interval_and_nothing_clear(values):
+    found = Estimate.of(values)
     assert math.isnan(found.half_width)
     assert not found.is_clear
-    assert f'{found:+}' == '+4.00'
+    assert f'{found:+}' == f'{np.mean(values):+.2f}'
 
 
 def test_gains_are_paired_by_seed(entries):
@@ -113,7 +110,7 @@ def test_the_report_holds_means_gains_intervals_and_every_seed(entries, tmp_path
     assert (score, boundary) == ('51.00 ± 2.48', '25.50 ± 1.24')
     assert band == '47.67 ± 2.48'  # 51 - 10 / 3
     assert thin == '53.00 ± 2.48'  # 51 and the mean of 0 .. 4
-    name, count, gain, boundary, *_, seeds = row(lines, 'RMI', start='above CE')
+    name, count, gain, boundary, *_, seeds = row(lines, 'RMI - CE')
     assert (count, gain, boundary) == ('3', '**+4.00 ± 2.48**', '**+2.00 ± 1.24**')
     assert seeds == '+4.00, +3.00, +5.00'
 
@@ -129,7 +126,7 @@ def test_every_method_of_the_headline_has_its_gain_on_each_class(entries, tmp_pa
     crf = entry('ce-crf1', 1, 53.5, run_of='ce')
     lines = report.write_report([*entries, crf, entry('bce', 0, 49.0)], PLAN, tmp_path)
     head = row(lines, 'IoU')
-    assert head[-2:] == ['RMI above CE', 'CE & CRF-1 above CE']
+    assert head[-2:] == ['RMI - CE', 'CE & CRF-1 - CE']
     assert row(lines, 'bicyclist')[-2:] == ['**+4.00 ± 2.48**', '+1.50']
     (axes,) = drawn['camvid_classes.png'].axes
     _, labels = axes.get_legend_handles_labels()
@@ -148,10 +145,11 @@ def test_intervals_of_fewer_than_three_seeds_do_not_stretch_the_figure(
     report.write_report([*entries, *crf], PLAN, tmp_path)
     (axes,) = drawn['camvid_classes.png'].axes
     widths = {
-        bars.get_label(): {round(np.ptp(bar[:, 0]), 2) for bar in bars.lines[2][0].get_segments()}
+        bars.get_label(): {np.ptp(b[:, 0]) for b in bars.lines[2][0].get_segments() if len(b)}
         for bars in axes.containers
     }
-    assert widths == {'RMI': {round(2 * HALF_WIDTH, 2)}, 'CE & CRF-1': {0.0}}
+    assert list(widths['RMI']) == pytest.approx([2 * HALF_WIDTH] * len(widths['RMI']), abs=1e-3)
+    assert widths['CE & CRF-1'] == set()
 
 
 def test_the_memory_of_a_method_is_told(entries, tmp_path):
@@ -161,17 +159,17 @@ def test_the_memory_of_a_method_is_told(entries, tmp_path):
 
 def test_tests_of_other_methods_networks_have_no_cost(entries, tmp_path):
     lines = report.write_report([*entries, entry('ce-crf1', 0, 49.0, run_of='ce')], PLAN, tmp_path)
-    assert row(lines, 'CE & CRF-1', start='above CE')[2] == '-1.00'
+    assert row(lines, 'CE & CRF-1 - CE')[2] == '-1.00'
     assert not has_row(lines, 'CE & CRF-1', start='peak MB', end='Tuning')
 
 
 def test_rmi_is_set_beside_every_other_method(entries, tmp_path):
     others = [entry('ce-crf1', seed, score) for seed, score in [(0, 56.0), (1, 54.0)]]
     lines = report.write_report([*entries, *others], PLAN, tmp_path)
-    _, count, gain, *_, seeds = row(lines, 'CE & CRF-1', start='RMI above')
+    _, count, gain, *_, seeds = row(lines, 'RMI - CE & CRF-1')
     assert (count, seeds) == ('2', '-2.00, +1.00')
-    assert gain.startswith('-0.50')
-    assert not has_row(lines, 'CE', start='RMI above', end='peak MB')
+    assert gain == '-0.50'
+    assert len([line for line in lines if line.startswith('| RMI - CE |')]) == 1
 
 
 def test_one_curve_of_rates_is_no_figure(entries, tmp_path):
@@ -195,8 +193,8 @@ def test_trimap_curves_are_drawn_with_their_gain(entries, tmp_path, monkeypatch)
 
 def test_variants_of_rmi_are_compared_with_rmi_alone(entries, tmp_path):
     lines = report.write_report([*entries, entry('rmi-df2', 0, 53.5)], PLAN, tmp_path)
-    assert row(lines, 'DF 2', start='above RMI')[1:3] == ['1', '-0.50']
-    assert not has_row(lines, 'DF 2', start='above CE', end='peak MB')
+    assert row(lines, 'DF 2 - RMI')[1:3] == ['1', '-0.50']
+    assert not any(line.startswith('| DF 2 - CE |') for line in lines)
 
 
 def test_the_best_rate_is_bold_and_a_diverged_one_named(entries):
@@ -258,7 +256,7 @@ def test_a_repeated_seed_stands_beside_the_first_and_changes_no_mean(entries):
     found = row(lines, 'camvid/rmi/seed0')
     assert found[1:3] == ['54.00, 54.20', '27.00, 27.10']
     assert found[-1] == '1 and 2'
-    assert not any('above' in line for line in lines)
+    assert not any(' - CE |' in line for line in lines)
     assert selection.Reported(entries, 'camvid', PLAN).runs['rmi'][0]['metrics']['mIoU'] == 54.0
 
 
@@ -267,10 +265,10 @@ def test_a_gain_is_shown_again_once_both_losses_are_repeated(entries):
         [*entries, entry('ce', 0, 51.0, factor=2.0, repeat=1)], PLAN
     )
     assert row(lines, 'camvid/ce/seed0')[1] == '50.00, 51.00'
-    assert row(lines, 'RMI above CE')[1] == '+4.00, +3.20'
+    assert row(lines, 'RMI - CE')[1] == '+4.00, +3.20'
     diverged = entry('ce', 0, None, factor=2.0, repeat=1)
     lines = repeat_tables.tabulate_repeats([*entries, diverged], PLAN)
-    assert row(lines, 'RMI above CE')[1] == '+4.00, -'
+    assert row(lines, 'RMI - CE')[1] == '+4.00, -'
 
 
 def test_repeats_of_both_losses_are_pairs_beside_the_seeds(entries):
@@ -279,7 +277,7 @@ def test_repeats_of_both_losses_are_pairs_beside_the_seeds(entries):
     lines = repeat_tables.tabulate_all_pairs(
         [*entries, entry('ce', 0, 50.2, factor=2.0, repeat=1)], PLAN
     )
-    assert row(lines, 'CamVid, RMI above CE')[1:3] == ['4', '**+4.00 ± 1.30**']
+    assert row(lines, 'CamVid: RMI - CE')[1:3] == ['4', '**+4.00 ± 1.30**']
 
 
 def test_a_repeated_tuning_run_changes_no_tuning_table(entries):
@@ -334,21 +332,39 @@ def test_a_page_without_marks_is_refused(tmp_path):
         insert(['one'], page, 'report')
 
 
-def test_the_headline_holds_what_losses_gain_on_seeds_of_cross_entropy(entries):
-    more = [entry('rmi', 7, 99.0), entry('ce', 0, 1.0, data='voc'), entry('ce-crf1', 2, 57.0)]
-    lines = tables.tabulate_headline([*entries, *more], PLAN)
-    expected = ['3', '51.00 ± 2.48', '**+4.00 ± 2.48**', '**+2.00 ± 1.24**', '**+4.00 ± 2.48**']
-    assert row(lines, 'CamVid: RMI - CE')[1:] == expected
-    assert len(lines) == 3  # no data set without a pair, and no test of another's networks
+def reports(entries):
+    return {data: selection.Reported(entries, data, PLAN) for data in PLAN.data}
 
 
-def test_two_seeds_are_no_headline():
-    pairs = [entry(m, seed, 50.0 + seed) for m in ('ce', 'rmi') for seed in (0, 1)]
-    assert tables.tabulate_headline(pairs, PLAN) == ['No pair of runs yet.']
+def test_the_headline_holds_gains_and_their_intervals(entries):
+    more = [entry('rmi', 7, 99.0), entry('ce', 0, 60.0, data='drive')]
+    more.append(entry('rmi', 0, 62.0, data='drive'))
+    lines = tables.tabulate_headline(reports([*entries, *more]), PLAN)
+    assert row(lines, 'CamVid: RMI') == ['CamVid: RMI', '+4.0', '+1.5 to +6.5', '3']
+    assert row(lines, 'DRIVE (vessels): RMI')[1:] == ['+2.0', '-', '1']
+    assert len(lines) == 4
 
 
 def test_there_is_no_headline_without_a_pair():
-    assert tables.tabulate_headline([entry('ce', 0, 50.0)], PLAN) == ['No pair of runs yet.']
+    lines = tables.tabulate_headline(reports([entry('ce', 0, 50.0)]), PLAN)
+    assert lines == ['No pair of runs yet.']
+
+
+def test_the_overview_holds_what_has_an_interval(entries, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
+    more = [entry('bce', seed, 49.0) for seed in (0, 1)]
+    more += [entry('rmi-df2', seed, score - 1) for seed, score in enumerate(CE)]
+    found = reports([*entries, *more])
+    lines = tables.tabulate_overview(found)
+    assert row(lines, 'CamVid')[1:5] == ['RMI', 'x 1', '3', '**+4.00 ± 2.48**']
+    assert [line.split(' | ')[1] for line in lines[2:]] == ['RMI', 'DF 2']
+    figures.draw_forest(found, tmp_path / 'forest.png')
+    (axes,) = drawn['forest.png'].axes
+    names = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert names == ['CamVid', 'RMI (3 seeds)', 'DF 2 (3 seeds)']
+    low, high = axes.containers[0].lines[2][0].get_segments()[0][:, 0]
+    assert (low, high) == pytest.approx((4 - HALF_WIDTH, 4 + HALF_WIDTH), abs=1e-3)
 
 
 @pytest.fixture
@@ -363,13 +379,16 @@ def call(monkeypatch, *options):
     assert study.main() == 0
 
 
-def test_both_pages_are_written_by_one_command(results, tmp_path, monkeypatch, capsys):
-    page, front = tmp_path / 'page.md', tmp_path / 'front.md'
+def test_all_pages_are_written_by_one_command(results, tmp_path, monkeypatch, capsys):
+    page, front, overview = (tmp_path / f'{name}.md' for name in ('page', 'front', 'overview'))
     front.write_text(f'{BEGIN.format("headline")}\n{END}\n')
-    call(monkeypatch, '--results', results, '--page', page, '--front', front)
+    overview.write_text(f'{BEGIN.format("overview")}\n{END}\n')
+    pages = ['--page', page, '--front', front, '--overview', overview]
+    call(monkeypatch, '--results', results, *pages)
     assert '### CamVid' in page.read_text()
-    assert '| CamVid: RMI - CE | 3 | 51.00 ± 2.48 | **+4.00 ± 2.48** |' in front.read_text()
-    assert capsys.readouterr().out.splitlines() == [str(page), str(front)]
+    assert '| CamVid: RMI | +4.0 | +1.5 to +6.5 | 3 |' in front.read_text()
+    assert '![Gains on cross entropy](forest.png)' in overview.read_text()
+    assert capsys.readouterr().out.splitlines() == [str(page), str(overview), str(front)]
 
 
 def test_results_of_ones_own_leave_the_front_page_of_the_project_alone(
@@ -382,13 +401,16 @@ def test_results_of_ones_own_leave_the_front_page_of_the_project_alone(
 
 
 def test_the_pages_of_the_project_show_its_results(tmp_path, monkeypatch):
-    page, front = tmp_path / 'README.md', tmp_path / 'front.md'
-    for copy, shown in [(page, ROOT / 'docs/study/README.md'), (front, ROOT / 'README.md')]:
-        copy.write_text(shown.read_text())
+    shown = [ROOT / 'docs/study/README.md', ROOT / 'docs/study.md', ROOT / 'README.md']
+    copies = [tmp_path / 'study/README.md', tmp_path / 'study.md', tmp_path / 'front.md']
+    (tmp_path / 'study').mkdir()
+    for copy, page in zip(copies, shown, strict=True):
+        copy.write_text(page.read_text())
     monkeypatch.setattr(figures, 'save', lambda figure, file: plt.close(figure))
-    call(monkeypatch, '--page', page, '--front', front)
-    assert page.read_text() == (ROOT / 'docs/study/README.md').read_text()
-    assert front.read_text() == (ROOT / 'README.md').read_text()
+    pages = zip(('--page', '--overview', '--front'), copies, strict=True)
+    call(monkeypatch, *(argument for pair in pages for argument in pair))
+    for copy, page in zip(copies, shown, strict=True):
+        assert copy.read_text() == page.read_text()
 
 
 def test_results_of_cards_and_cpus_do_not_mix(entries, tmp_path):
@@ -397,7 +419,7 @@ def test_results_of_cards_and_cpus_do_not_mix(entries, tmp_path):
     lines = report.write_report([*entries, *theirs], PLAN, tmp_path)
     ours, other = (lines.index(f'### CamVid{name}') for name in ('', ' (NVIDIA H200, bf16)'))
     assert ours < other
-    assert row(lines[:other], 'RMI', start='above CE')[2] == '**+4.00 ± 2.48**'
+    assert row(lines[:other], 'RMI - CE')[2] == '**+4.00 ± 2.48**'
     assert row(lines[other:], 'CE')[2] == '99.00 ± 0.00'
     assert (tmp_path / 'camvid-NVIDIA-H200-bf16_seeds.png').exists()
 
