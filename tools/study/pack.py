@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmseg_rmi.datasets.camvid import read_pairs
 from tools.study.platforms import PACKED
 
 VOC_SETS = ('train', 'val')
@@ -58,6 +57,8 @@ def pack(
 
 def _pack_camvid(source: Path, out: Path, quality: int) -> None:
     """Photographs as JPEG, under lists that say so."""
+    from mmseg_rmi.datasets.camvid import read_pairs  # and with it MMSegmentation, in seconds
+
     for split in ('train', 'val'):
         lines = []
         for image, label in read_pairs(source / f'{split}.txt'):
