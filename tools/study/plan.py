@@ -90,7 +90,7 @@ class Plan:
         methods: by name.
         cells: what is run, in order.
         tuning: ``factors`` of the learning rate, and the tuning cells' ``iterations`` and
-            ``seeds``; empty if the rates of the configs are taken as they are.
+            ``seeds``; without factors the rates of the configs are taken as they are.
         headline: methods whose gains on each class are shown.
         front: pairs of a data set and a method whose gains the front page shows.
     """
@@ -149,7 +149,7 @@ class Plan:
         method = self.trained(cell).method
         method = self.methods[method].tuned_as or method
         data = self.data[cell.data].get('tuned_on', cell.data)
-        return self.tuning_cells(data, method, self.tuning_on(data).get('factors', []))
+        return self.tuning_cells(data, method, self.factors(data))
 
     def tuning_cells(self, data: str, method: str, factors: Iterable[float]) -> list[Cell]:
         """List the cells that try a method at these factors, factor by factor."""
@@ -175,7 +175,15 @@ class Plan:
 
     def fold(self, cell: Cell) -> int:
         """Choose the fold that a cell holds out, on a data set of folds."""
-        return 0 if cell.tunes else 1 + cell.seed % (self.data[cell.data]['folds'] - 1)
+        if cell.tunes:
+            return 0
+        kept = 1 if self.factors(cell.data) else 0  # for the cells that tune
+        return kept + cell.seed % (self.data[cell.data]['folds'] - kept)
+
+    def factors(self, data: str) -> list[float]:
+        """List the factors of the learning rate that are tried on a data set, if any."""
+        factors: list[float] = self.tuning_on(data).get('factors', [])
+        return factors
 
     def pretrained(self, cell: Cell) -> bool:
         """Tell whether a cell's backbone starts from weights in a file."""
@@ -234,7 +242,7 @@ def _expand(line: Mapping[str, Any], plan: Plan) -> list[Cell]:
     A line may tune at some ``factors`` alone: variants at the rate of what they vary.
     """
     if 'tune' in line:
-        factors = line.get('factors', plan.tuning_on(line['data'])['factors'])
+        factors = line.get('factors', plan.factors(line['data']))
         return [
             cell
             for factor in factors

@@ -74,11 +74,12 @@ class Results:
 
         It is the one of the best mIoU, in the mean of the seeds that tune; of equals, the nearest
         to 1. A rate is a setting like others, so one that was tuned on another platform is taken
-        where this one has tuned none. A plan without tuning takes the rates of the configs.
+        where this one has tuned none. Where nothing tunes, it is 1.
         """
-        if cell.tunes or not plan.tuning:
+        tuners = plan.tuning_of(cell)
+        if cell.tunes or not tuners:
             return cell.factor or 1.0
-        scores = self._tuning_scores(plan, plan.tuning_of(cell))
+        scores = self._tuning_scores(plan, tuners)
         if scores is None:
             return None
         return max(scores, key=lambda f: (statistics.mean(scores[f]), -abs(math.log(f))))

@@ -305,3 +305,15 @@ def test_the_rate_is_that_of_the_best_mean_of_the_seeds_that_tune(tmp_path, resu
         assert results.factor(plan, plan.cell('noisy/ce/seed1')) is None
         record(plan, results, tuner, tuner.factor, mIoU=scores[tuner.factor, tuner.seed])
     assert results.factor(plan, plan.cell('noisy/ce/seed1')) == 1
+
+
+def test_a_data_set_may_take_the_rates_of_the_configs_and_hold_out_every_fold(tmp_path, results):
+    fold = 'train_dataloader.dataset.fold'
+    settings = f'folds: 2, set_to_fold: [{fold}], tuning: {{factors: []}}'
+    plan = read_with(tmp_path, 'fixed', settings)
+    reported = [cell for cell in plan.cells if cell.data == 'fixed']
+    assert [cell.name for cell in reported] == ['fixed/ce/seed1', 'fixed/ce/seed3']
+    assert [results.factor(plan, cell) for cell in reported] == [1.0, 1.0]
+    held_out = [plan.options(plan.cell('fixed/ce/seed1'), 1.0)[fold]]
+    held_out += [plan.fold(Cell('fixed', 'ce', seed)) for seed in (0, 1, 2)]
+    assert held_out == [1, 0, 1, 0]
