@@ -132,12 +132,16 @@ class Swap:
         changes = {'decode_head': self.heads(model['decode_head'], 'decode_head')}
         if model.get('auxiliary_head'):
             changes['auxiliary_head'] = self.heads(model['auxiliary_head'], 'auxiliary_head')
+        if not changes['decode_head']:
+            raise NotApplicable('the decode_head learns boundaries, and no classes')
         return {name: change for name, change in changes.items() if change}
 
     def heads(self, heads: Any, name: str) -> Any:
         """Find the changes to one head, or to a list of them; of a cascade the last one is main."""
         if not isinstance(heads, (list, tuple)):
             return self.head(heads, name, main=name == 'decode_head')
+        if not heads:
+            raise NotApplicable(f'{name} is an empty list')
         items = []
         for number, head in enumerate(heads):
             main = name == 'decode_head' and number == len(heads) - 1
@@ -298,7 +302,9 @@ class Swap:
 
     def fusion(self, settings: ConfigDict) -> dict[str, Any]:
         """Find the test-time fusion that takes the place of an average over softmax."""
-        fusion = settings.get('tta_model') or {}
+        fusion = settings.get('tta_model')
+        if not isinstance(fusion, dict):
+            return {}
         if find_class(fusion.get('type')) is not SegTTAModel:
             return {}
         new = {'type': f'{self.scope}ProbabilityTTAModel'}
@@ -317,7 +323,7 @@ class Swap:
         places = [
             name
             for name, kind in asking.items()
-            if (found := settings.get(name))
+            if isinstance(found := settings.get(name), dict)
             and show_kind(found.get('type')) == kind
             and not found.get('activation')
         ]
@@ -496,7 +502,8 @@ def swap_loss(
 def check_losses(model: ConfigDict) -> None:
     """Build the losses of this project that a child has: the merge may have left an argument."""
     for loss in losses_of(model):
-        if find_class(loss.type) in (RMILoss, SigmoidCrossEntropyLoss):
+        kind = loss.get('type') if isinstance(loss, dict) else None
+        if find_class(kind) in (RMILoss, SigmoidCrossEntropyLoss):
             MODELS.build(loss)
 
 
