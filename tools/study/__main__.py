@@ -19,6 +19,7 @@ if not __package__:  # `python tools/study`, which puts the folder itself there
 from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 from tools.study import pool
 from tools.study.budget import Budget
+from tools.study.metafile import write_metafile
 from tools.study.monitor import Monitor
 from tools.study.pack import pack
 from tools.study.plan import Plan, read_plan
@@ -29,13 +30,14 @@ from tools.study.platforms import (
     loading_options,
 )
 from tools.study.report import report
-from tools.study.results import Results
+from tools.study.results import Results, read_entries
 from tools.study.runner import Runner
 from tools.study.work_queue import WorkQueue, choose
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = ROOT / 'configs' / 'study' / 'plan.yaml'
 RESULTS = ROOT / 'docs' / 'study' / 'results.jsonl'
+METAFILE = ROOT / 'configs' / 'study' / 'metafile.yaml'
 WEIGHTS = Path('work_dirs/pretrained/tf_efficientnet_lite0.pth')
 CONVERTER = 'python tools/model_converters/efficientnet_lite0.py'
 
@@ -112,9 +114,12 @@ def write(args: argparse.Namespace, console: Console) -> int:
     """Write the report; return the status of the process."""
     plan: Plan = read_plan(args.plan)
     overview, front = args.overview, args.front
+    written = []
     if args.results.resolve() == RESULTS:
         overview, front = overview or ROOT / 'docs' / 'study.md', front or ROOT / 'README.md'
-    for page in report(plan, args.results, args.page, overview, front):
+        write_metafile(read_entries(RESULTS), str(RESULTS.relative_to(ROOT)), METAFILE)
+        written = [METAFILE]
+    for page in [*report(plan, args.results, args.page, overview, front), *written]:
         console.print(page, soft_wrap=True, highlight=False)
     return 0
 

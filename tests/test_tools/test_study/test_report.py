@@ -12,6 +12,7 @@ from helpers.tool_runs import ROOT
 from tools.analysis.estimates import Estimate
 from tools.study import __main__ as study
 from tools.study import figures, repeat_tables, report, selection, tables, tuning_tables
+from tools.study.metafile import write_metafile
 from tools.study.page import BEGIN, END, insert
 from tools.study.plan import read_plan
 from tools.study.results import read_entries
@@ -411,6 +412,13 @@ def test_the_pages_of_the_project_show_its_results(tmp_path, monkeypatch):
     call(monkeypatch, *(argument for pair in pages for argument in pair))
     for copy, page in zip(copies, shown, strict=True):
         assert copy.read_text() == page.read_text()
+
+
+def test_the_metafile_of_the_project_shows_its_results(tmp_path):
+    written = tmp_path / 'metafile.yaml'
+    log = study.RESULTS.relative_to(study.ROOT)
+    write_metafile(read_entries(study.RESULTS), str(log), written)
+    assert written.read_text() == study.METAFILE.read_text()
 
 
 def test_results_of_cards_and_cpus_do_not_mix(entries, tmp_path):

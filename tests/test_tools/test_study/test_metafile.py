@@ -2,9 +2,8 @@
 
 import pytest
 
-from helpers.tool_runs import load_tool
+from tools.study import metafile as tool
 
-tool = load_tool('analysis/make_metafile.py')
 CONFIG = 'configs/study/unet-s5-w16_1xb6-rmi-500_drive-128x128.py'
 
 
@@ -47,3 +46,10 @@ def test_seeds_are_averaged_and_what_is_no_network_of_its_own_left_out() -> None
 def test_config_of_another_name_is_refused() -> None:
     with pytest.raises(ValueError, match='is not named NETWORK_1xbBATCH-LOSS'):
         tool.make_metafile([entry(0, 1.0, config='configs/study/mine.py')], 'results.jsonl')
+
+
+def test_cards_and_cpus_do_not_mix() -> None:
+    card = entry(0, 90.0, device='NVIDIA H200', precision='bf16')
+    ours, theirs = tool.make_metafile([entry(0, 70.0), card], 'results.jsonl')['Models']
+    assert theirs['Name'] == f'{ours["Name"]} NVIDIA H200 bf16'
+    assert [m['Results']['Metrics']['mIoU'] for m in (ours, theirs)] == [70.0, 90.0]

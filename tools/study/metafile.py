@@ -1,13 +1,11 @@
-"""Enter the networks of a study into a metafile: ``make_metafile.py docs/study/results.jsonl``.
+"""The networks of the study as MMSegmentation's metafiles and ``model-index`` want them.
 
-Writes what ``model-index`` reads: one model per network, loss and length of training, with the
-means over the reported seeds. Repeats and tests of another network's checkpoint are left out.
+One model per network, loss, length of training and platform, with the means over the reported
+seeds. Repeats and tests of another network's checkpoint are left out.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -46,11 +44,9 @@ def make_metafile(results: Iterable[Mapping[str, Any]], log: str) -> dict[str, A
     cells = defaultdict(list)
     for entry in results:
         if entry['stage'] == 'report' and not entry['run_of'] and not entry['repeat']:
-            cells[entry['config'], entry['method'], entry['iterations']].append(entry)
-    models = [
-        make_model(config, method, iterations, entries, log)
-        for (config, method, iterations), entries in sorted(cells.items())
-    ]
+            platform = ' '.join(str(entry[key]) for key in ('device', 'precision') if key in entry)
+            cells[entry['config'], entry['method'], entry['iterations'], platform].append(entry)
+    models = [make_model(*cell, entries, log) for cell, entries in sorted(cells.items())]
     data = sorted({model['Metadata']['Training Data'] for model in models})
     return {
         'Collections': [
@@ -68,7 +64,12 @@ def make_metafile(results: Iterable[Mapping[str, Any]], log: str) -> dict[str, A
 
 
 def make_model(
-    config: str, method: str, iterations: int, entries: list[Mapping[str, Any]], log: str
+    config: str,
+    method: str,
+    iterations: int,
+    platform: str,
+    entries: list[Mapping[str, Any]],
+    log: str,
 ) -> dict[str, Any]:
     """Return the entry of one network, trained with one loss on several seeds."""
     parts = NAME.fullmatch(Path(config).stem)
@@ -82,7 +83,7 @@ def make_model(
     }
     name = f'{parts["network"]}_1xb{parts["batch"]}-{method}-{iterations}'
     return {
-        'Name': f'{name}_{parts["data"]}-{parts["size"]}',
+        'Name': f'{name}_{parts["data"]}-{parts["size"]} {platform}'.strip(),
         'In Collection': COLLECTION,
         'Results': {
             'Task': 'Semantic Segmentation',
@@ -105,19 +106,9 @@ def make_model(
     }
 
 
-def main() -> None:
-    """Write as the command line says."""
-    parser = argparse.ArgumentParser(description='Enter the networks of a study into a metafile')
-    parser.add_argument('results', type=Path, help='results.jsonl of the study')
-    parser.add_argument('--out', type=Path, default=Path('configs/study/metafile.yaml'))
-    args = parser.parse_args()
-    entries = [json.loads(line) for line in args.results.read_text().splitlines() if line]
-    metafile = make_metafile(entries, str(args.results))
+def write_metafile(entries: Iterable[Mapping[str, Any]], log: str, file: Path) -> None:
+    """Write the models of reported results into a file."""
     dumper = yaml.SafeDumper
     dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
-    args.out.write_text(yaml.dump(metafile, Dumper=dumper, sort_keys=False, width=200))
-    print(f'Wrote {len(metafile["Models"])} models to {args.out}')
-
-
-if __name__ == '__main__':
-    main()
+    content = make_metafile(entries, log)
+    file.write_text(yaml.dump(content, Dumper=dumper, sort_keys=False, width=200))
