@@ -271,6 +271,7 @@ def pool_logits(
                 ALIGN_CORNERS,
             )
             plane += logit_c
+            is_present = tl.load(flags + c) != 0
             own = target == c
             decay = tl.exp(-tl.abs(x))
             if CROSS_ENTROPY:
@@ -291,7 +292,7 @@ def pool_logits(
                 prediction = tl.where(better, c, prediction)
                 best = tl.maximum(best, x)
             if REGION and not SOFTMAX:
-                if tl.load(flags + c) != 0:
+                if is_present:
                     p = tl.where(valid, _sigmoid(x, decay), 0.0)
                     at = (image.to(tl.int64) * classes + c) * cells + cell
                     _store_pooled(
@@ -410,7 +411,6 @@ def correlate(
     slabs,
     slab_cells,
     SIZE: tl.constexpr,
-    LAGS: tl.constexpr,
     LAG_BLOCK: tl.constexpr,
     EXCLUDE: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -421,7 +421,8 @@ def correlate(
     for the cells that no region has at its place i. So the first programs of a map sum over slabs
     of all cells, and one for each place i over the cells to be taken off again. Where regions are
     left out (``EXCLUDE``) the sums of each place are their own. Of a lag and its opposite, which
-    is the same sum with a and b exchanged, one is enough.
+    is the same sum with a and b exchanged, one is enough. What lies beyond the maps is read, too,
+    and multiplied by 0.
     """
     map_, part, chunk = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     image = map_ // classes
@@ -431,7 +432,6 @@ def correlate(
     number = chunk * LAG_BLOCK + tl.arange(0, LAG_BLOCK)
     lag = number + (span * span - 1) // 2
     shift = (lag // span - (SIZE - 1)) * cell_columns + lag % span - (SIZE - 1)
-    is_lag = number < LAGS
     probability += map_.to(tl.int64) * cells
     truth += map_.to(tl.int64) * cells
 
@@ -480,9 +480,8 @@ def correlate(
         sum_p += p
         sum_y += y
         near = at[None, :] + shift[:, None]
-        loaded = inside[None, :] & is_lag[:, None]
-        near_p = tl.load(probability + near, mask=loaded, other=0).to(tl.uint32)
-        near_y = tl.load(truth + near, mask=loaded, other=0).to(tl.uint32)
+        near_p = tl.load(probability + near).to(tl.uint32)
+        near_y = tl.load(truth + near).to(tl.uint32)
         yy += y[None, :] * near_y
         p, y = p.to(tl.uint64)[None, :], y.to(tl.uint64)[None, :]
         near_p, near_y = near_p.to(tl.uint64), near_y.to(tl.uint64)
@@ -546,16 +545,17 @@ def _second_moment(products, row, column, slabs, lines, SIZE: tl.constexpr, EXCL
 
 
 @triton.jit
-def _log_determinant(matrix, row, column, first, last):
+def _log_determinant(matrix, index, first, last):
     """Return log det of a positive definite matrix's rows from first to last, by elimination."""
-    result = tl.zeros([], tl.float64)
+    row, column = index[:, None], index[None, :]
+    pivots = tl.full(index.shape, 1.0, tl.float64)
     for k in range(first, last):
         down = tl.sum(tl.where(column == k, matrix, 0.0), axis=1)
         along = tl.sum(tl.where(row == k, matrix, 0.0), axis=0)
-        pivot = tl.sum(tl.sum(tl.where((row == k) & (column == k), matrix, 0.0), axis=1))
-        result += tl.log(pivot)
-        matrix -= down[:, None] * (along / pivot)[None, :]
-    return result
+        pivot = tl.sum(tl.where(index == k, along, 0.0))
+        pivots = tl.where(index == k, pivot, pivots)
+        matrix -= (down * (1.0 / pivot))[:, None] * along[None, :]
+    return tl.sum(tl.log(pivots))
 
 
 @triton.jit
@@ -567,6 +567,7 @@ def solve(
     bounds,
     scores,
     weights,
+    lag_weights,
     offsets,
     steps,
     classes,
@@ -576,6 +577,7 @@ def solve(
     regions,
     SIZE: tl.constexpr,
     TILE: tl.constexpr,
+    LAG_TILE: tl.constexpr,
     FACTOR: tl.constexpr,
     MAX: tl.constexpr,
     COVARIANCE: tl.constexpr,
@@ -642,18 +644,20 @@ def solve(
     matrix = covariance + tl.where(diagonal, tl.where(row < 2 * d, ridge, 1.0), 0.0)
 
     precision = tl.zeros([TILE, TILE], tl.float64)
-    volume = tl.zeros([], tl.float64)
+    pivots = tl.full([TILE], 1.0, tl.float64)
     for k in range(2 * d):
         down = tl.sum(tl.where(column == k, matrix, 0.0), axis=1)
         along = tl.sum(tl.where(row == k, matrix, 0.0), axis=0)
         pivot = tl.sum(tl.where(index == k, along, 0.0))
-        factor = tl.where(index > k, down / pivot, 0.0)[:, None]
+        inverse = 1.0 / pivot
+        factor = tl.where(index > k, down * inverse, 0.0)[:, None]
         left_over = matrix - factor * along[None, :]
         matrix = tl.where((column == k) & (row > k), -factor, left_over)
         if k >= d:  # before its diagonal, which is 1, a row is by now one of L^-1
             line = tl.where(index < k, along, tl.where(index == k, 1.0, 0.0))
-            volume += tl.log(pivot)
-            precision += line[:, None] * (line / pivot)[None, :]
+            pivots = tl.where(index == k, pivot, pivots)
+            precision += line[:, None] * (line * inverse)[None, :]
+    volume = tl.sum(tl.log(pivots))
 
     bound = volume / (2 * d) - floor
     if NONNEGATIVE:
@@ -664,8 +668,8 @@ def solve(
     if SCORE:
         truth = tl.where(is_truth, covariance, 0.0)
         ridges = tl.where(diagonal, ridge, 0.0)
-        empty = _log_determinant(truth + ridges, row, column, d, 2 * d)
-        doubled = _log_determinant(2.0 * truth + ridges, row, column, d, 2 * d)
+        empty = _log_determinant(truth + ridges, index, d, 2 * d)
+        doubled = _log_determinant(2.0 * truth + ridges, index, d, 2 * d)
         explained = empty - volume
         explicable = 2.0 * empty - doubled - 2 * d * floor
         score = tl.minimum(tl.maximum(explained / explicable, 0.0), 1.0)
@@ -686,17 +690,19 @@ def solve(
             whole = tl.floor(tl.where(part, filter_, 0.0) / step + 0.5).to(tl.int32)
             at = weights + map_ * 2 * d * d + row * 2 * d + column
             tl.store(at, whole, mask=part & (row < d))
-
-
-@triton.jit
-def _add_lags(probability, truth, at, shift, weight_p, weight_y, mask, sum_p, sum_y):
-    """Add the maps' products with a filter's weights, one lag in each."""
-    near = at[None, :] + shift[:, None]
-    near_p = tl.load(probability + near, mask=mask, other=0).to(tl.int64)
-    near_y = tl.load(truth + near, mask=mask, other=0).to(tl.int64)
-    sum_p += tl.sum(near_p * weight_p.to(tl.int64)[:, None], axis=0)
-    sum_y += tl.sum(near_y * weight_y.to(tl.int64)[:, None], axis=0)
-    return sum_p, sum_y
+        tl.debug_barrier()  # its threads read what others of them wrote
+        span: tl.constexpr = 2 * SIZE - 1
+        lag = tl.arange(0, LAG_TILE)
+        down, along = lag // span - (SIZE - 1), lag % span - (SIZE - 1)
+        for kind in tl.static_range(2):
+            total = tl.zeros([LAG_TILE], tl.int32)
+            for i in range(d):
+                j_row, j_column = i // SIZE + down, i % SIZE + along
+                is_place = (j_row >= 0) & (j_row < SIZE) & (j_column >= 0) & (j_column < SIZE)
+                j = kind * d + j_row * SIZE + j_column
+                total += tl.load(weights + (map_ * d + i) * 2 * d + j, mask=is_place, other=0)
+            at = lag_weights + (map_ * 2 + kind) * span * span + lag
+            tl.store(at, total, mask=lag < span * span)
 
 
 @triton.jit
@@ -706,6 +712,7 @@ def find_slopes(
     kept,
     present,
     weights,
+    lag_weights,
     offsets,
     steps,
     slopes,
@@ -723,7 +730,6 @@ def find_slopes(
     MAX: tl.constexpr,
     EXCLUDE: tl.constexpr,
     PLACES: tl.constexpr,
-    LAG_BLOCK: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Compute the gradient of a present class's bound by its pooled probabilities.
@@ -742,6 +748,7 @@ def find_slopes(
     truth += map_.to(tl.int64) * cells
     slopes += map_.to(tl.int64) * cells
     weights += map_ * 2 * d * d
+    lag_weights += map_ * 2 * span * span
     offsets += map_ * d
     sum_p = tl.zeros([BLOCK], tl.int64)
     sum_y = tl.zeros([BLOCK], tl.int64)
@@ -753,22 +760,12 @@ def find_slopes(
         inside = inside & (at < (map_height - bottom_rows) * cell_columns)
         place = tl.arange(0, PLACES)
         constant += tl.sum(tl.load(offsets + place, mask=place < d, other=0.0))
-        for first in range(0, span * span, LAG_BLOCK):
-            number = first + tl.arange(0, LAG_BLOCK)
-            down, along = number // span - (SIZE - 1), number % span - (SIZE - 1)
-            weight_p = tl.zeros([LAG_BLOCK], tl.int32)
-            weight_y = tl.zeros([LAG_BLOCK], tl.int32)
-            for i in range(d):
-                j_row, j_column = i // SIZE + down, i % SIZE + along
-                is_place = (j_row >= 0) & (j_row < SIZE) & (j_column >= 0) & (j_column < SIZE)
-                w = weights + i * 2 * d + j_row * SIZE + j_column
-                weight_p += tl.load(w, mask=is_place, other=0)
-                weight_y += tl.load(w + d, mask=is_place, other=0)
-            shift = down * cell_columns + along
-            mask = inside[None, :] & (number < span * span)[:, None]
-            sum_p, sum_y = _add_lags(
-                probability, truth, at, shift, weight_p, weight_y, mask, sum_p, sum_y
-            )
+        for lag in range(span * span):
+            shift = (lag // span - (SIZE - 1)) * cell_columns + lag % span - (SIZE - 1)
+            near_p = tl.load((probability + shift) + at).to(tl.int64)
+            near_y = tl.load((truth + shift) + at).to(tl.int64)
+            sum_p += near_p * tl.load(lag_weights + lag).to(tl.int64)
+            sum_y += near_y * tl.load(lag_weights + span * span + lag).to(tl.int64)
     else:
         number = (part - inner_parts) * BLOCK + tl.arange(0, BLOCK)
         line = number // map_width
@@ -793,15 +790,12 @@ def find_slopes(
                 region = image.to(tl.int64) * cells + at - i_row * cell_columns - i_column
                 holds = holds & (tl.load(kept + region, mask=holds, other=0) != 0)
             constant += tl.where(holds, tl.load(offsets + i), 0.0)
-            for first in range(0, d, LAG_BLOCK):
-                j = first + tl.arange(0, LAG_BLOCK)
-                weight_p = tl.load(weights + i * 2 * d + j, mask=j < d, other=0)
-                weight_y = tl.load(weights + i * 2 * d + d + j, mask=j < d, other=0)
+            for j in range(d):
                 shift = (j // SIZE - i_row) * cell_columns + j % SIZE - i_column
-                mask = holds[None, :] & (j < d)[:, None]
-                sum_p, sum_y = _add_lags(
-                    probability, truth, at, shift, weight_p, weight_y, mask, sum_p, sum_y
-                )
+                near_p = tl.load((probability + shift) + at, mask=holds, other=0).to(tl.int64)
+                near_y = tl.load((truth + shift) + at, mask=holds, other=0).to(tl.int64)
+                sum_p += near_p * tl.load(weights + i * 2 * d + j).to(tl.int64)
+                sum_y += near_y * tl.load(weights + i * 2 * d + d + j).to(tl.int64)
     slope = sum_p.to(tl.float64) * tl.load(steps + map_ * 2)
     slope += sum_y.to(tl.float64) * tl.load(steps + map_ * 2 + 1) + constant
     if not MAX:

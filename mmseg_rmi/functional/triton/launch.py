@@ -92,121 +92,122 @@ class Plan:
     size: tuple[int, ...]
     parameters: Parameters
 
-    @property
+    @cached_property
     def region(self) -> bool:
         """Whether there is a region term."""
         return self.parameters.settings.loss_lambda < 1
 
-    @property
+    @cached_property
     def exclude(self) -> bool:
         """Whether regions are left out."""
         return self.region and self.parameters.settings.ignored == 'exclude'
 
-    @property
+    @cached_property
     def softmax(self) -> bool:
         """Whether the region term takes softmax maps."""
         return self.region and self.parameters.settings.activation == 'softmax'
 
-    @property
+    @cached_property
     def cross_entropy(self) -> bool:
         """Whether the pixel term is softmax cross entropy."""
         return self.parameters.settings.pixel_term == 'ce'
 
-    @property
+    @cached_property
     def normalizes(self) -> bool:
         """Whether the log-sum-exp of the logits is needed."""
         return self.softmax or self.cross_entropy
 
-    @property
+    @cached_property
     def takes_maximum(self) -> bool:
         """Whether cells are pooled to their greatest pixel."""
         settings = self.parameters.settings
         return self.region and settings.downsample == 'max' and settings.downsample_factor > 1
 
-    @property
+    @cached_property
     def streamed(self) -> bool:
         """Whether logits are up-sampled on the way."""
         return tuple(self.logits[2:]) != tuple(self.size)
 
-    @property
+    @cached_property
     def factor(self) -> int:
         """DF; cells are pixels if there is no region term."""
         return self.parameters.settings.downsample_factor if self.region else 1
 
-    @property
+    @cached_property
     def padding(self) -> int:
         """How far the first cells reach beyond the border."""
         return self.factor // 2 if self.factor > 1 else 0
 
-    @property
+    @cached_property
     def region_size(self) -> int:
         """R."""
         return self.parameters.settings.region_size if self.region else 1
 
-    @property
+    @cached_property
     def map_size(self) -> tuple[int, int]:
         """``(h, w)``."""
         height, width = (pooled_side(side, 'avg', self.factor) for side in self.size)
         return height, width
 
-    @property
+    @cached_property
     def margin(self) -> int:
         """Columns and rows after a map: zeros, and cells that pooling leaves out."""
         return max(self.region_size - 1, int(self.factor > 1))
 
-    @property
+    @cached_property
     def cell_columns(self) -> int:
         """Columns of a map in memory."""
         return self.map_size[1] + self.margin
 
-    @property
+    @cached_property
     def cells(self) -> int:
         """Cells of a map in memory."""
         return (self.map_size[0] + self.margin) * self.cell_columns
 
-    @property
+    @cached_property
     def regions(self) -> int:
         """n, how many regions a map has."""
         height, width = (side - self.region_size + 1 for side in self.map_size)
         return height * width
 
-    @property
+    @cached_property
     def side(self) -> int:
         """Rows and columns of a cell in a tile, a power of two."""
         return triton.next_power_of_2(self.factor)
 
-    @property
+    @cached_property
     def tile_cells(self) -> int:
-        """Cells in a tile."""
-        return max(PIXELS // self.side**2, BLOCK // self.side)
+        """Cells in a tile: as many as registers hold."""
+        pixels = PIXELS // 2 if self.streamed else PIXELS
+        return max(pixels // self.side**2, BLOCK // self.side)
 
-    @property
+    @cached_property
     def tiles(self) -> int:
         """Tiles in an image."""
         return triton.cdiv(self.cells, self.tile_cells)
 
-    @property
+    @cached_property
     def slabs(self) -> int:
         """Parts of a map that are correlated apart."""
         return triton.cdiv(self.cells, SLAB_CELLS)
 
-    @property
+    @cached_property
     def parts(self) -> int:
         """Programs of :func:`.kernels.correlate` for a map and a chunk of lags."""
         places = self.region_size**2
         return places * self.slabs if self.exclude else places + self.slabs
 
-    @property
+    @cached_property
     def lags(self) -> int:
         """Lags of which no two are opposite."""
         return ((2 * self.region_size - 1) ** 2 + 1) // 2
 
-    @property
+    @cached_property
     def lag_block(self) -> int:
         """Lags at once."""
         return LAG_BLOCK if self.lags > 1 else 1
 
-    @property
+    @cached_property
     def border(self) -> tuple[int, int, int]:
         """Rows above, rows below and columns at either side of the cells that all regions hold."""
         edge = self.region_size - 1
@@ -214,7 +215,7 @@ class Plan:
             return self.map_size[0], 0, 0
         return edge, edge, edge
 
-    @property
+    @cached_property
     def scales(self) -> tuple[float, float]:
         """Low-resolution pixels per pixel."""
         scale_h, scale_w = (
@@ -222,7 +223,7 @@ class Plan:
         )
         return scale_h, scale_w
 
-    @property
+    @cached_property
     def stretches(self) -> tuple[float, float]:
         """Pixels per low-resolution pixel."""
         stretch_h, stretch_w = (
@@ -255,7 +256,7 @@ def forward(
     class_weight: Tensor | None,
     pixels: Tensor,
     images: Tensor,
-    parameters: Parameters,
+    plan: Plan,
     with_gradient: bool,
 ) -> Forward:
     """Compute the loss, and the gradient of the bounds by the pooled probabilities.
@@ -267,12 +268,11 @@ def forward(
         class_weight: ``C``, float32, contiguous.
         pixels: divisor of the pixel term.
         images: divisor of the region term.
-        parameters: the constants of the call.
+        plan: the sizes and the constants of the call.
         with_gradient: whether to find ``slopes``.
     """
-    settings = parameters.settings
-    plan = Plan(tuple(logits.shape), tuple(labels.shape[1:]), parameters)
-    result = empty_forward(logits, labels, parameters, with_gradient)
+    parameters = plan.parameters
+    result = empty_forward(logits, labels, plan, with_gradient)
     batch, classes = plan.logits[:2]
     maps = batch * classes
     result.present.zero_()
@@ -289,9 +289,8 @@ def forward(
         BLOCK=WIDE_BLOCK,
     )
 
-    pooled = (maps, plan.cells if plan.region else 0)
-    probability = logits.new_empty(pooled, dtype=torch.int32)
-    truth = logits.new_empty(pooled, dtype=torch.uint8 if plan.factor < 16 else torch.int16)
+    probability = _empty_maps(logits, plan, torch.int32)
+    truth = _empty_maps(logits, plan, torch.uint8 if plan.factor < 16 else torch.int16)
     touched = logits.new_empty((batch, plan.cells if plan.exclude else 0), dtype=torch.uint8)
     partials = logits.new_empty((batch * plan.tiles, 2), dtype=torch.float64)
     kernels.pool_logits[(plan.tiles, batch)](
@@ -341,7 +340,7 @@ def forward(
         *result[:4],
         len(partials),
         maps,
-        PIXEL_SHARE=settings.loss_lambda,
+        PIXEL_SHARE=parameters.settings.loss_lambda,
         REGION=plan.region,
         SCORE=parameters.with_score,
         BLOCK=WIDE_BLOCK,
@@ -349,12 +348,9 @@ def forward(
     return result
 
 
-def empty_forward(
-    logits: Tensor, labels: Tensor, parameters: Parameters, with_gradient: bool
-) -> Forward:
+def empty_forward(logits: Tensor, labels: Tensor, plan: Plan, with_gradient: bool) -> Forward:
     """Allocate the results of :func:`forward`, whose arguments these are."""
-    plan = Plan(tuple(logits.shape), tuple(labels.shape[1:]), parameters)
-    batch, classes = logits.shape[:2]
+    batch, classes = plan.logits[:2]
     keeps_slopes = plan.region and with_gradient
     # Kept until the backward pass: no finer than the gradient that it becomes a part of.
     slope_dtype = torch.bfloat16 if logits.dtype == torch.bfloat16 else torch.float32
@@ -374,6 +370,15 @@ def empty_forward(
         ),
         normalizer=logits.new_empty(labels.shape if plan.normalizes else (0,), dtype=torch.float32),
     )
+
+
+def _empty_maps(logits: Tensor, plan: Plan, dtype: torch.dtype) -> Tensor:
+    """Allocate pooled maps, with as much memory on both sides as neighbours of any cell reach."""
+    if not plan.region:
+        return logits.new_empty(0, dtype=dtype)
+    cells = plan.logits[0] * plan.logits[1] * plan.cells
+    reach = (plan.region_size + LAG_BLOCK) * plan.cell_columns + WIDE_BLOCK
+    return logits.new_empty(cells + 2 * reach, dtype=dtype)[reach:]
 
 
 def _keep_regions(touched: Tensor, plan: Plan) -> Tensor:
@@ -422,13 +427,13 @@ def _find_bounds(
         plan.slabs,
         SLAB_CELLS,
         SIZE=size,
-        LAGS=plan.lags,
         LAG_BLOCK=plan.lag_block,
         EXCLUDE=plan.exclude,
         BLOCK=BLOCK,
     )
 
     weights = bounds.new_empty((maps, d, 2 * d), dtype=torch.int32)
+    lag_weights = bounds.new_empty((maps, 2, (2 * size - 1) ** 2), dtype=torch.int32)
     offsets, steps = bounds.new_empty((maps, d)), bounds.new_empty((maps, 2))
     kernels.solve[(maps,)](
         products,
@@ -438,6 +443,7 @@ def _find_bounds(
         bounds,
         scores,
         weights,
+        lag_weights,
         offsets,
         steps,
         classes,
@@ -447,6 +453,7 @@ def _find_bounds(
         plan.regions,
         SIZE=size,
         TILE=triton.next_power_of_2(2 * d),
+        LAG_TILE=triton.next_power_of_2((2 * size - 1) ** 2),
         FACTOR=plan.factor,
         MAX=plan.takes_maximum,
         COVARIANCE=settings.covariance,
@@ -456,7 +463,7 @@ def _find_bounds(
         EXCLUDE=plan.exclude,
         SCORE=plan.parameters.with_score,
         GRADIENT=with_gradient,
-        num_warps=4 if size < 5 else 8,
+        num_warps=4 if size < 3 else 8,
     )
     if not with_gradient:
         return
@@ -472,6 +479,7 @@ def _find_bounds(
         kept,
         result.present,
         weights,
+        lag_weights,
         offsets,
         steps,
         result.slopes,
@@ -488,7 +496,6 @@ def _find_bounds(
         MAX=plan.takes_maximum,
         EXCLUDE=plan.exclude,
         PLACES=triton.next_power_of_2(d),
-        LAG_BLOCK=plan.lag_block,
         BLOCK=2 * BLOCK,
     )
 
@@ -505,7 +512,7 @@ def backward(
     slopes: Tensor,
     winners: Tensor,
     normalizer: Tensor,
-    parameters: Parameters,
+    plan: Plan,
 ) -> Tensor:
     """Write the gradient by the logits, multiplied by what comes from above.
 
@@ -521,16 +528,15 @@ def backward(
         slopes: ``B x C x cells``.
         winners: ``B x C x cells``.
         normalizer: ``B x H x W``.
-        parameters: the constants of the call.
+        plan: the sizes and the constants of the call.
 
     Returns:
         Of the shape, the type and, if they are dense, the strides of the logits.
     """
-    plan = Plan(tuple(logits.shape), tuple(targets.shape[1:]), parameters)
     gradient = torch.empty_like(logits)
     averages = _average_slopes(logits, targets, present, slopes, winners, normalizer, plan)
     options = dict(
-        PIXEL_SHARE=parameters.settings.loss_lambda,
+        PIXEL_SHARE=plan.parameters.settings.loss_lambda,
         FACTOR=plan.factor,
         PADDING=plan.padding,
         MAX=plan.takes_maximum,

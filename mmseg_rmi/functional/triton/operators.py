@@ -5,6 +5,7 @@ An operator takes tensors and plain values, so the constants of a call travel as
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -59,9 +60,15 @@ def _as_constants(parameters: Parameters) -> tuple[int | float | str | bool, ...
     )
 
 
-def _as_parameters(constants: tuple[Any, ...]) -> Parameters:
+def _make_plan(
+    logits: tuple[int, ...], size: tuple[int, ...], constants: tuple[Any, ...]
+) -> launch.Plan:
     *settings, ignore_index, align_corners, with_score = constants
-    return Parameters(RMISettings(*settings), ignore_index, align_corners, with_score)
+    parameters = Parameters(RMISettings(*settings), ignore_index, align_corners, with_score)
+    return launch.Plan(logits, size, parameters)
+
+
+_find_plan = functools.lru_cache(maxsize=256)(_make_plan)
 
 
 @torch.library.custom_op(
@@ -73,15 +80,16 @@ def _as_parameters(constants: tuple[Any, ...]) -> Parameters:
 )
 def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     *tensors, with_gradient = arguments[:7]
-    call: tuple[Any, ...] = (*tensors, _as_parameters(arguments[7:]), with_gradient)
+    logits, labels, *others = tensors
+    plan = _find_plan(logits.shape, labels.shape[1:], arguments[7:])
+    call: tuple[Any, ...] = (logits, labels, *others, plan, with_gradient)
     return tuple(launch.forward(*call))
 
 
 @_forward.register_fake
 def _(logits: Tensor, labels: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    with_gradient = arguments[4]
-    parameters = _as_parameters(arguments[5:])
-    return tuple(launch.empty_forward(logits, labels, parameters, with_gradient))
+    plan = _make_plan(logits.shape, labels.shape[1:], arguments[5:])
+    return tuple(launch.empty_forward(logits, labels, plan, arguments[4]))
 
 
 @torch.library.custom_op(
@@ -91,7 +99,9 @@ def _(logits: Tensor, labels: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     f'Tensor pixels, Tensor images, {KEPT}, {CONSTANTS}) -> Tensor gradient',
 )
 def _backward(*arguments: Any) -> Tensor:
-    call: tuple[Any, ...] = (*arguments[:11], _as_parameters(arguments[11:]))
+    logits, targets = arguments[1], arguments[6]
+    plan = _find_plan(logits.shape, targets.shape[1:], arguments[11:])
+    call: tuple[Any, ...] = (*arguments[:11], plan)
     return launch.backward(*call)
 
 
