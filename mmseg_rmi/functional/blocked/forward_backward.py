@@ -27,7 +27,7 @@ from mmseg_rmi.utils.tracing import has_values, is_compiling
 # Working memory for the maps, and for the points, of one block. A CPU's fits its cache, and is
 # allocated once a batch: fresh memory costs more than most of the work done in it. A GPU wants few
 # large calls, and takes as many images at once as fit.
-BLOCK_BYTES = {'cpu': (5 << 20, 10 << 20), 'cuda': (1 << 30, 1 << 30)}
+BLOCK_BYTES = {'cpu': (5 << 20, 8 << 20), 'cuda': (1 << 30, 1 << 30)}
 
 
 def rmi_terms(
@@ -122,35 +122,67 @@ def forward_backward(
     loss_lambda, region_dtype = parameters.settings.loss_lambda, parameters.region_dtype
     pixel_scale = (loss_lambda / pixels.to(region_dtype)).to(workspace.dtype)
     region_scale = (1 - loss_lambda) / images.to(region_dtype)
-    pixel_sums, region_sums, scores, correct = [], [], [], []
-    for part in workspace.chunks:
-        full = workspace.up_sample(logits[part])
-        if parameters.with_score:  # before the gradient is written over the logits
-            correct.append(count_correct(full, labels[part], parameters.ignore_index))
-        weight = None if pixel_weight is None else pixel_weight[part]
-        chunk = _read_chunk(full, labels[part], weight, class_weight, pixel_scale, workspace)
-        into = None if gradient is None else workspace.gradient_of(full, gradient[part])
-
-        losses, max_places = _forward(chunk, workspace, into)
-        pixel_sums.append(losses.sum(dtype=region_dtype))
-        if chunk.target is not None:
-            bounds, found = _solve_regions(chunk.target, region_scale, workspace)
-            region_sums.append(bounds * region_scale)
-            scores.extend(found)
-        if gradient is not None and into is not None:
-            _backward(chunk, max_places, workspace, into)
-            if workspace.up_samples:
-                size = (gradient.shape[2], gradient.shape[3])
-                gradient[part] = bilinear_adjoint(into, size, parameters.align_corners)
-    region = _sum(region_sums, region_scale)
-    total = _sum(pixel_sums, region_scale) + region
+    found = [
+        _visit(
+            logits[part],
+            labels[part],
+            None if pixel_weight is None else pixel_weight[part],
+            class_weight,
+            pixel_scale,
+            region_scale,
+            workspace,
+            None if gradient is None else gradient[part],
+        )
+        for part in workspace.chunks
+    ]
+    region = torch.stack([terms.region for terms in found]).sum()
+    total = torch.stack([terms.pixel for terms in found]).sum() + region
+    scores = [each for terms in found for each in terms.scores]
     score = torch.cat(scores).nanmean().nan_to_num() if scores else torch.zeros_like(region)
-    number = _sum(correct, region_scale)
-    return RMITerms(total.to(workspace.dtype), region.to(workspace.dtype), score, number)
+    correct = torch.stack([terms.correct for terms in found]).sum()
+    return RMITerms(total.to(workspace.dtype), region.to(workspace.dtype), score, correct)
 
 
-def _sum(values: list[Tensor], like: Tensor) -> Tensor:
-    return torch.stack(values).sum() if values else torch.zeros_like(like)
+class ChunkTerms(NamedTuple):
+    """The shares of a chunk of images in both terms and in the correct pixels, and its scores."""
+
+    pixel: Tensor
+    region: Tensor
+    scores: list[Tensor]
+    correct: Tensor
+
+
+def _visit(
+    logits: Tensor,
+    labels: Tensor,
+    pixel_weight: Tensor | None,
+    class_weight: Tensor | None,
+    pixel_scale: Tensor,
+    region_scale: Tensor,
+    workspace: Workspace,
+    gradient: Tensor | None,
+) -> ChunkTerms:
+    """Compute the terms of a chunk of images, and write its gradient if it is given."""
+    parameters = workspace.parameters
+    full = workspace.up_sample(logits)
+    region = torch.zeros_like(region_scale)
+    correct = torch.zeros_like(region_scale)
+    scores: list[Tensor] = []
+    if parameters.with_score:  # before the gradient is written over the logits
+        correct = count_correct(full, labels, parameters.ignore_index)
+    chunk = _read_chunk(full, labels, pixel_weight, class_weight, pixel_scale, workspace)
+    into = None if gradient is None else workspace.gradient_of(full, gradient)
+
+    pixel, max_places = _forward(chunk, workspace, into)
+    if chunk.target is not None:
+        bounds, scores = _solve_regions(chunk.target, region_scale, workspace)
+        region = bounds * region_scale
+    if gradient is not None and into is not None:
+        _backward(chunk, max_places, workspace, into)
+        if workspace.up_samples:
+            size = (gradient.shape[2], gradient.shape[3])
+            gradient.copy_(bilinear_adjoint(into, size, parameters.align_corners))
+    return ChunkTerms(pixel, region, scores, correct)
 
 
 def split_work(
@@ -277,7 +309,7 @@ class Chunk(NamedTuple):
         weight: ``N x 1 x H x W``, of the pixel in the pixel-wise term, 0 where ignored.
         label_weight: ``N x 1 x H x W``, of the label's logit, 0 where there is none.
         class_weight: ``C x 1 x 1``, of the channels in the binary cross entropy; None if 1.
-        label_logit: ``N x 1 x H x W``, the logit of the label.
+        label_sum: scalar, the weighted sum of the labels' logits.
         log_sum: ``N x 1 x H x W``, log-sum-exp of the logits; None if no softmax is taken.
         target: the regions of the labels; None if lambda is 1.
     """
@@ -288,7 +320,7 @@ class Chunk(NamedTuple):
     weight: Tensor
     label_weight: Tensor
     class_weight: Tensor | None
-    label_logit: Tensor
+    label_sum: Tensor
     log_sum: Tensor | None
     target: RegionTarget | None
 
@@ -316,8 +348,11 @@ def _read_chunk(
     if logits.shape[1] == 1:
         channel, has_label = torch.zeros_like(channel), valid & (labels == 1)
     channel = channel.where(has_label, 0)
-    mask = valid.to(workspace.dtype)
+    target = None
+    if settings.loss_lambda < 1:  # first, for what it takes meanwhile
+        target = _find_target(channel, has_label, valid, workspace)
 
+    mask = valid.to(workspace.dtype)
     weight = mask * pixel_scale
     if pixel_weight is not None:
         weight = weight * pixel_weight.to(workspace.dtype)
@@ -328,6 +363,8 @@ def _read_chunk(
         class_weight = class_weight.reshape(-1, 1, 1)
     if settings.pixel_term == 'ce':
         weight, class_weight = label_weight, None
+    of_label = logits.gather(1, channel[:, None])[:, 0].to(workspace.dtype)
+    label_sum = of_label.mul_(label_weight).sum(dtype=workspace.parameters.region_dtype)
     takes_softmax = 'softmax' in (workspace.activation, workspace.pixel_activation)
     return Chunk(
         logits,
@@ -336,9 +373,9 @@ def _read_chunk(
         weight[:, None],
         label_weight[:, None],
         class_weight,
-        logits.gather(1, channel[:, None]).to(workspace.dtype),
+        label_sum,
         _log_sum_exp(logits, workspace) if takes_softmax else None,
-        _find_target(channel, has_label, valid, workspace) if settings.loss_lambda < 1 else None,
+        target,
     )
 
 
@@ -378,11 +415,11 @@ def _find_target(
 def _forward(
     chunk: Chunk, workspace: Workspace, gradient: Tensor | None
 ) -> tuple[Tensor, dict[int, Tensor | None]]:
-    """Compute the pixel-wise losses, and down-sample the probabilities of classes to solve for.
+    """Compute the pixel-wise term, and down-sample the probabilities of classes to solve for.
 
     Returns:
-        Losses, weighted, ``N x 1 x H x W``; and of each block, by its first class, the places of
-        the maxima that pooling took. The gradient, if given, holds the probabilities afterwards.
+        The term, scalar; and of each block, by its first class, the places of the maxima that
+        pooling took. The gradient, if given, holds the probabilities afterwards.
     """
     settings, target, dtype = workspace.settings, chunk.target, workspace.dtype
     max_places: dict[int, Tensor | None] = {}
@@ -408,7 +445,8 @@ def _forward(
     of_all = chunk.log_sum
     if of_all is None or settings.pixel_term == 'bce':
         of_all = workspace.softplus_sum.pop_sum()[: len(chunk.logits)]
-    return of_all * chunk.weight - chunk.label_logit * chunk.label_weight, max_places
+    total = (of_all * chunk.weight).sum(dtype=chunk.label_sum.dtype)
+    return total - chunk.label_sum, max_places
 
 
 def _solve_regions(
