@@ -175,6 +175,6 @@ def test_value_alone_needs_nothing_as_large_as_an_image(monkeypatch, mode):
 
 def random_batch(images: int, classes: int, side: int):
     generator = torch.Generator().manual_seed(0)
-    labels = block_labels(images, classes, side, side, generator)
+    labels = block_labels(images, classes, side, side, generator).int()
     logits = torch.randn(images, classes, side, side, generator=generator, requires_grad=True)
     return logits, labels
