@@ -8,7 +8,7 @@ rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -79,7 +79,7 @@ def rmi_loss(
         ignore_index,
         region_dtype=region_dtype or default_region_dtype(logits.device),
     )
-    rmi_terms = find_implementation(impl, logits, settings)
+    rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:])
     normalizers = normalizers or batch_normalizers(labels, ignore_index)
     return rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters).total
 
@@ -133,15 +133,21 @@ def streamed_rmi_loss(
         with_score=True,
         region_dtype=region_dtype or default_region_dtype(logits.device),
     )
-    rmi_terms = find_implementation(impl, logits, settings)
+    rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:])
     normalizers = normalizers or batch_normalizers(labels, ignore_index)
     return rmi_terms(logits, labels, None, class_weight, normalizers, parameters)
 
 
 def find_implementation(
-    impl: str, logits: Tensor, settings: RMISettings
+    impl: str, logits: Tensor, settings: RMISettings, size: Sequence[int] | None = None
 ) -> Callable[..., RMITerms]:
     """Return the function that computes the loss of such logits.
+
+    Args:
+        impl: as of :func:`rmi_loss`.
+        logits: ``B x C x H' x W'``.
+        settings: the constants of the loss.
+        size: ``(H, W)`` of the labels; that of the logits by default.
 
     Raises:
         ValueError: settings that one channel cannot have, an ``impl`` that is unknown or cannot
@@ -158,7 +164,7 @@ def find_implementation(
         return reference.rmi_terms  # torch.func differentiates operations of torch alone
     if impl == 'torch':
         return blocked.rmi_terms
-    reason = triton.unsupported_reason(logits, settings)
+    reason = triton.unsupported_reason(logits, settings, size)
     if reason is None:
         return triton.rmi_terms
     if impl == 'triton':

@@ -83,6 +83,11 @@ def test_size_of_labels_bounds_the_ridge_of_sums(card):
     assert 'ridge' in triton.unsupported_reason(CudaTensor(), settings, size=(2000, 2000))
 
 
+def test_asks_for_the_c_compiler_that_triton_needs(card, monkeypatch):
+    monkeypatch.setattr('shutil.which', lambda name: None)
+    assert 'no C compiler' in triton.unsupported_reason(CudaTensor(), RMISettings())
+
+
 def test_refuses_a_cpu_in_words(card, monkeypatch):
     monkeypatch.setattr(triton, 'INTERPRETED', False)
     logits, labels = torch.zeros(1, 2, 16, 16), torch.zeros(1, 16, 16, dtype=torch.long)

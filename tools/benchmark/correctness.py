@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from mmseg_rmi.functional import RMISettings, triton
 from mmseg_rmi.losses import RMILoss
 from tools.benchmark.cases import Case, make_labels
-from tools.benchmark.methods import RMI, Unavailable, missing_compiler
+from tools.benchmark.methods import RMI, Unavailable
 
 Record = dict[str, Any]
 Outcome = tuple[Tensor, Tensor]  # value and gradient
@@ -202,7 +202,7 @@ def compiles_to_one_graph(method: str, device: str) -> str:
     loss = RMILoss(**RMI[method])
     expected = value_and_gradient(loss, logits, labels)
     backend = 'inductor' if device == 'cuda' and method == 'RMI' else 'eager'
-    if backend == 'inductor' and (reason := missing_compiler()):
+    if backend == 'inductor' and (reason := triton.missing_compiler()):
         raise Unavailable(reason)
     torch._dynamo.reset()
     compiled = torch.compile(loss, backend=backend, fullgraph=True)

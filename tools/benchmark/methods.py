@@ -5,8 +5,6 @@ A method is added by one line of `RMI` or of `_loss_methods`.
 
 import contextlib
 import functools
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -94,14 +92,6 @@ def chosen_implementation(device: str) -> str:
     return 'triton' if chosen is triton.rmi_terms else 'torch'
 
 
-def missing_compiler() -> str:
-    """Say why nothing can be compiled here, or return an empty string."""
-    compilers = [os.environ.get('CC', 'cc'), 'gcc', 'clang']
-    if any(map(shutil.which, compilers)):
-        return ''
-    return f'no C compiler: none of {", ".join(compilers)} is on the PATH'
-
-
 def _loss_methods(case: Case) -> dict[str, Callable[[], Loss]]:
     """Functions that build a loss each, by name."""
     rmi = dict(
@@ -123,7 +113,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _compile_cross_entropy() -> Loss:
-    if reason := missing_compiler():
+    if reason := triton.missing_compiler():
         raise Unavailable(f'torch.compile: {reason}')
     torch._dynamo.reset()  # else other shapes count as recompilations, of which few are allowed
     return torch.compile(_cross_entropy, dynamic=False, fullgraph=True)

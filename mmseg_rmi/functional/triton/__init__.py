@@ -11,6 +11,8 @@ import functools
 import importlib.util
 import logging
 import os
+import shutil
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -36,7 +38,7 @@ LARGEST_RELATIVE_MOMENT = 100
 
 
 def unsupported_reason(
-    logits: Tensor, settings: RMISettings, size: tuple[int, int] | None = None
+    logits: Tensor, settings: RMISettings, size: Sequence[int] | None = None
 ) -> str | None:
     """Return why the kernels cannot compute the loss of such logits, or None if they can.
 
@@ -51,9 +53,7 @@ def unsupported_reason(
         >>> unsupported_reason(torch.zeros(1, 2, 8, 8, dtype=torch.float64), RMISettings())
         'the logits are torch.float64, not float32, float16 or bfloat16'
     """
-    reason = _tensor_reason(logits) or _settings_reason(
-        settings, size or (logits.shape[2], logits.shape[3])
-    )
+    reason = _tensor_reason(logits) or _settings_reason(settings, size or logits.shape[2:])
     if logits.device.type == 'cuda':
         reason = reason or _device_reason(logits.device)
         if reason is not None and not is_compiling():
@@ -91,7 +91,7 @@ def _tensor_reason(logits: Tensor) -> str | None:
     return None
 
 
-def _settings_reason(settings: RMISettings, size: tuple[int, int]) -> str | None:
+def _settings_reason(settings: RMISettings, size: Sequence[int]) -> str | None:
     if settings.loss_lambda == 1:
         return None
     if settings.downsample == 'interp':
@@ -118,7 +118,15 @@ def _device_reason(device: torch.device) -> str | None:
     capability = torch.cuda.get_device_capability(device)
     if capability < LEAST_CAPABILITY:
         return f'compute capability {capability} is below {LEAST_CAPABILITY}'
-    return None
+    return missing_compiler()
+
+
+def missing_compiler() -> str | None:
+    """Return why Triton cannot build what launches a kernel here, or None if it can."""
+    compilers = [os.environ.get('CC', 'cc'), 'gcc', 'clang']
+    if any(map(shutil.which, compilers)):
+        return None
+    return f'no C compiler: none of {", ".join(compilers)} is on the PATH'
 
 
 @functools.cache
