@@ -16,6 +16,7 @@ from mmseg_rmi.losses.validation import INT32_RANGE, INTEGER_DTYPES, widen_label
 from mmseg_rmi.utils.checks import check_integer
 
 LabelMaps = Iterable[Tensor]  # a tensor B x H x W, or maps H x W of any sizes, one after another
+MOST_CLASSES = 2**16  # counts are kept of each
 MISSING: Any = object()  # where one of two iterables has ended
 Count = Callable[[Tensor, Tensor], Tensor]
 
@@ -40,7 +41,7 @@ def sum_counts(
             no maps at all.
         TypeError: maps that are no tensors of integers; numbers that are no integers.
     """
-    check_integer('num_classes', num_classes, 1)
+    check_integer('num_classes', num_classes, 1, MOST_CLASSES)
     check_integer('ignore_index', ignore_index, *INT32_RANGE)
     for name, maps in (('predictions', predictions), ('labels', labels)):
         _check_maps(name, maps)
