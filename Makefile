@@ -52,7 +52,7 @@ dist: setup
 	$(PY) -m build
 	$(PY) -m twine check --strict dist/*
 
-# In an environment of its own, since these libraries need other versions than MMSegmentation.
+# Without MMSegmentation, as most users of these libraries are.
 .venv-peers/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install torch torchvision -e '.[peers]' pytest hypothesis
@@ -81,7 +81,7 @@ $(PY):
 
 .PHONY: install-onedl install-openmmlab
 install-onedl:
-	$(PIP) install torch torchvision -e '.[onedl,study,tools,docs,dev]'
+	$(PIP) install torch torchvision -e '.[onedl,study,tools,peers,docs,dev]'
 
 # A torch without CUDA comes where pip finds one (PIP_FIND_LINKS or another index), since its version
 # sorts as newer. The torchvision that goes with it does not always: then mmpretrain stays unusable.
