@@ -117,7 +117,7 @@ def shown_measures(metrics: Sequence[Mapping[str, float]]) -> dict[str, Measure]
     """Choose measures by the classes: all five on CamVid; of two classes, the structure's IoU."""
     names = {key.removeprefix('IoU.') for each in metrics for key in each if key.startswith('IoU.')}
     chosen = {k: m for k, m in MEASURES.items() if m is not thin_classes or set(THIN) <= names}
-    return {**chosen, 'its IoU': foreground} if len(names) == 2 else chosen
+    return {**chosen, 'foreground IoU': foreground} if len(names) == 2 else chosen
 
 
 def label(plan: Plan, method: str) -> str:
