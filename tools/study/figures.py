@@ -16,7 +16,7 @@ from tools.study.tables import gaining
 
 
 def draw_seeds(reported: Reported, file: Path) -> None:
-    """MIoU of every run, runs of a seed joined, with the mean of each method."""
+    """Draw the mIoU of every run, runs of a seed joined, with the mean of each method."""
     methods = [m for m in reported.methods() if reported.values(m, metric('mIoU'))]
     figure, axes = plt.subplots(figsize=(1.6 + 0.9 * len(methods), 3.6), layout='constrained')
     values = [reported.values(method, metric('mIoU')) for method in methods]
@@ -35,7 +35,7 @@ def draw_seeds(reported: Reported, file: Path) -> None:
 
 
 def draw_tuning(scores: Scores, plan: Plan, file: Path) -> None:
-    """MIoU over the factor of the learning rate, as a curve for each method of several factors."""
+    """Draw mIoU over the factor of the learning rate, a curve for each method of several."""
     figure, axes = plt.subplots(figsize=(5.6, 3.6), layout='constrained')
     curves = {method: found for method, found in scores.items() if len(found) > 1}
     for method, found in curves.items():
@@ -54,7 +54,7 @@ def draw_tuning(scores: Scores, plan: Plan, file: Path) -> None:
 
 
 def draw_trimaps(reported: Reported, file: Path) -> None:
-    """MIoU within a distance of true boundaries, and how much of it is gained on the baseline."""
+    """Draw mIoU within a distance of true boundaries, and its gain on the baseline."""
     figure, (level, gain) = plt.subplots(ncols=2, figsize=(9, 3.6), layout='constrained')
     for method in reported.methods():
         entries = reported.runs[method].values()
@@ -75,7 +75,7 @@ def draw_trimaps(reported: Reported, file: Path) -> None:
 
 
 def draw_classes(reported: Reported, file: Path) -> None:
-    """Gain of the headline's methods on each class: mean, interval from 3 seeds on, and seeds."""
+    """Draw the gain of the headline's methods on each class: mean, interval and seeds."""
     names, methods = reported.classes(), reported.gainers()
     height = 1.4 + (0.12 + 0.12 * len(methods)) * len(names)
     figure, axes = plt.subplots(figsize=(5.6, height), layout='constrained')
@@ -102,7 +102,7 @@ def draw_classes(reported: Reported, file: Path) -> None:
 
 
 def draw_forest(reports: Mapping[str, Reported], file: Path) -> None:
-    """Gain in mIoU on cross entropy, with its interval, of every method on every data set."""
+    """Draw the gain in mIoU on cross entropy of every method on every data set."""
     shown = {reported: gaining(reported) for reported in reports.values() if gaining(reported)}
     lines = len(shown) + sum(map(len, shown.values()))
     figure, axes = plt.subplots(figsize=(7, 0.9 + 0.24 * lines), layout='constrained')
@@ -125,7 +125,7 @@ def draw_forest(reports: Mapping[str, Reported], file: Path) -> None:
 
 
 def _draw_interval(axes: Axes, place: int, gains: Sequence[float], with_rmi: bool) -> None:
-    """Mean, interval and every seed, on a line."""
+    """Draw mean, interval and every seed on a line."""
     found, colour = Estimate.of(gains), COLOURS[1] if with_rmi else COLOURS[6]
     axes.errorbar([found.mean], [place], xerr=[found.half_width], fmt='o', color=colour, capsize=3)
     axes.plot(gains, [place] * len(gains), '|', color=colour, markersize=7, alpha=0.5)

@@ -56,7 +56,7 @@ def pack(
 
 
 def _pack_camvid(source: Path, out: Path, quality: int) -> None:
-    """Photographs as JPEG, under lists that say so."""
+    """Write photographs as JPEG, under lists that say so."""
     from mmseg_rmi.datasets.camvid import read_pairs  # and with it MMSegmentation, in seconds
 
     for split in ('train', 'val'):
@@ -70,7 +70,7 @@ def _pack_camvid(source: Path, out: Path, quality: int) -> None:
 
 
 def _pack_voc(source: Path, out: Path, quality: int) -> None:
-    """Only the images of the lists, whose longer side is 500 and so below what is trained on."""
+    """Write the images of the lists alone, which are no larger than what is trained on."""
     for split in VOC_SETS:
         names = Path('ImageSets') / 'Segmentation' / f'{split}.txt'
         _copy(source / names, out / names)
@@ -81,7 +81,7 @@ def _pack_voc(source: Path, out: Path, quality: int) -> None:
 
 
 def _pack_thin(source: Path, out: Path, quality: int) -> None:
-    """Everything as it is: compression blurs what is a pixel wide."""
+    """Copy everything: compression blurs what is a pixel wide."""
     for file in _files(source / 'images', source / 'labels'):
         _copy(file, out / file.relative_to(source))
 

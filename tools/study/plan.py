@@ -67,7 +67,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """``camvid/ce/seed0``, ``camvid/ce/lr-x0.5``, ``drive/ce/lr-x1-seed101``, ...."""
+        """Name it: ``camvid/ce/seed0``, ``camvid/ce/lr-x0.5``, ``drive/ce/lr-x1-seed101``, ...."""
         last = f'lr-x{self.factor:g}' if self.tunes else f'seed{self.seed}'
         last += f'-seed{self.seed}' if self.draw else ''
         last += f'-repeat{self.repeat}' if self.repeat else ''
@@ -106,7 +106,7 @@ class Plan:
 
     @property
     def rmi(self) -> list[str]:
-        """Methods whose loss has a region term."""
+        """List the methods whose loss has a region term."""
         losses = {n: self.methods[m.run_of or n].loss for n, m in self.methods.items()}
         return [name for name, loss in losses.items() if 'rmi' in loss.split('-')]
 

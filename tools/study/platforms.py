@@ -62,12 +62,12 @@ class Platform:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Settings of a config that the precision asks for."""
+        """Collect the settings of a config that the precision asks for."""
         return {'optim_wrapper.type': 'AutocastOptimWrapper'} if self.precision == 'bf16' else {}
 
     @property
     def variables(self) -> dict[str, str]:
-        """Environment of the processes of a cell."""
+        """Collect the environment of the processes of a cell."""
         if self.is_cpu:
             return {'CUDA_VISIBLE_DEVICES': ''}
         if self.precision == 'tf32':
@@ -99,7 +99,7 @@ def fitting_jobs(platform: Platform) -> int:
 
 
 def loading_options(platform: Platform, jobs: int) -> dict[str, Any]:
-    """Settings of a config that load images as fast as the platform trains.
+    """Collect the settings of a config that load images as fast as the platform trains.
 
     A CPU is held up by its steps, of which reading images is a fiftieth. A card waits for images,
     so they are decoded once, and each cell has workers for the cores that it has.

@@ -19,7 +19,7 @@ from tools.study.tuning_tables import write_value
 
 
 def tabulate_repeats(entries: Sequence[Entry], plan: Plan) -> list[str]:
-    """Runs with the same seed and settings as another, beside it, and their gains as well."""
+    """Tabulate runs with the same seed and settings as another beside it, and their gains."""
     repeats: dict[tuple[str, int, int], dict[str, tuple[Entry, Entry]]] = defaultdict(dict)
     for original, entry in find_repeats(entries):
         key = (entry['data'], entry['seed'], entry['repeat'])
@@ -43,7 +43,7 @@ def tabulate_repeats(entries: Sequence[Entry], plan: Plan) -> list[str]:
 
 
 def tabulate_all_pairs(entries: Sequence[Entry], plan: Plan) -> list[str]:
-    """Gains over cross entropy with every repeat of both as a pair of its own."""
+    """Tabulate gains over cross entropy with every repeat of both as a pair of its own."""
     entries = [e for e in entries if not e['repeat']] + [e for _, e in find_repeats(entries)]
     rounds = sorted({entry['repeat'] for entry in entries})
     rows = []

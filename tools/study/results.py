@@ -54,7 +54,7 @@ class Results:
             os.fsync(stream.fileno())
 
     def named(self, name: str) -> list[Entry]:
-        """All lines about a cell."""
+        """List all lines about a cell."""
         return [entry for entry in self.entries if entry['cell'] == name]
 
     def find(self, plan: Plan, cell: Cell, platform: Platform | None = None) -> Entry | None:
@@ -85,11 +85,11 @@ class Results:
         return max(scores, key=lambda f: (statistics.mean(scores[f]), -abs(math.log(f))))
 
     def is_tuned(self, plan: Plan, cell: Cell) -> bool:
-        """Whether all that tunes along with a cell has been run, be it on another platform."""
+        """Tell whether all that tunes along with a cell has been run, be it on another platform."""
         return self._tuning_scores(plan, plan.tuning_of(cell)) is not None
 
     def _tuning_scores(self, plan: Plan, cells: list[Cell]) -> dict[float, list[float]] | None:
-        """MIoU by factor, all of one platform; of a run that diverged, -inf."""
+        """Collect mIoU by factor, all of one platform; of a run that diverged, -inf."""
         others = [Platform.of(entry) for entry in self.entries]
         for platform in dict.fromkeys([self.platform, *others]):
             scores: dict[float, list[float]] = {}

@@ -51,7 +51,7 @@ class Job:
 
     @property
     def kind(self) -> tuple[str, str]:
-        """Cells of one kind take equally long."""
+        """Tell cells apart that do not take equally long."""
         return self.config.name, json.dumps(self.test_options)
 
 

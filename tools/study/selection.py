@@ -162,7 +162,7 @@ def tuning_runs(entries: Iterable[Entry], data: str) -> dict[str, dict[float, li
 
 
 def tuning_scores(runs: Mapping[str, Mapping[float, Sequence[Entry]]], plan: Plan) -> Scores:
-    """MIoU of each method but variants at each factor, the mean of seeds; None if one diverged."""
+    """Average mIoU over seeds, by method and factor, without variants; None if one diverged."""
     return {
         method: {factor: _mean_score(cells) for factor, cells in found.items()}
         for method, found in runs.items()

@@ -25,7 +25,7 @@ def estimate(values: Mapping[int, float], specification: str = '') -> str:
 
 
 def tabulate_scores(reported: Reported, methods: Iterable[str]) -> list[str]:
-    """Mean and interval of every measure, and the mIoU of every seed."""
+    """Tabulate mean and interval of every measure, and the mIoU of every seed."""
     shown = reported.measures()
     rows = []
     for method in methods:
@@ -63,7 +63,7 @@ def _tabulate_pairs(reported: Reported, pairs: Iterable[tuple[str, str]]) -> lis
 
 
 def tabulate_classes(reported: Reported) -> list[str]:
-    """Mean IoU of each class, and the gains of the headline's methods."""
+    """Tabulate the mean IoU of each class, and the gains of the headline's methods."""
     methods, gainers = reported.methods(), reported.gainers()
     rows = []
     for name in reported.classes():
@@ -77,7 +77,7 @@ def tabulate_classes(reported: Reported) -> list[str]:
 
 
 def tabulate_memory(reported: Reported) -> list[str]:
-    """Peak memory of training; seconds would be those of whatever machines the runs came to."""
+    """Tabulate peak memory of training; seconds would be those of whatever machine it was."""
     rows = []
     for method in [*reported.methods(), *reported.variants()]:
         if any(entry.get('run_of') for entry in reported.runs[method].values()):
@@ -89,7 +89,7 @@ def tabulate_memory(reported: Reported) -> list[str]:
 
 
 def tabulate_headline(reports: Mapping[str, Reported], plan: Plan) -> list[str]:
-    """Gain in mIoU of what the plan puts in front, a row each."""
+    """Tabulate the gain in mIoU of what the plan puts in front."""
     rows = []
     for data, method in plan.front:
         gains = reports[data].gains(method, MEASURES['mIoU']) if data in reports else {}
@@ -104,7 +104,7 @@ def tabulate_headline(reports: Mapping[str, Reported], plan: Plan) -> list[str]:
 
 
 def tabulate_overview(reports: Mapping[str, Reported]) -> list[str]:
-    """Gains of every method on every data set that has an interval for them, on cross entropy."""
+    """Tabulate the gains on cross entropy that have an interval."""
     rows = []
     for reported in reports.values():
         for method in gaining(reported):

@@ -20,7 +20,7 @@ RELEASED = 'rmi'
 
 
 def tabulate_choices(entries: Sequence[Entry], data: str, plan: Plan) -> list[str]:
-    """RMI as released and with one thing changed, at the rates that both were run at.
+    """Tabulate RMI as released and with one thing changed, at the rates that both were run at.
 
     A variant is compared with the run of RMI that is nearest in time, for machines differ.
     """
@@ -47,7 +47,7 @@ def tabulate_choices(entries: Sequence[Entry], data: str, plan: Plan) -> list[st
 
 
 def tabulate_tuning(scores: Scores, plan: Plan) -> list[str]:
-    """MIoU of each method at each factor of the learning rate, the best of several in bold."""
+    """Tabulate mIoU of each method at each factor of the learning rate, the best in bold."""
     factors = sorted({factor for found in scores.values() for factor in found})
     rows = []
     for method, found in scores.items():
