@@ -1,7 +1,10 @@
 """What the tests share: where real data lies, and how hypothesis draws."""
 
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -17,6 +20,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a card where there is none."""
     if item.get_closest_marker('gpu') and not torch.cuda.is_available():
         pytest.skip('needs a CUDA device')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def no_network() -> Iterator[None]:
+    """Fail what asks another machine for anything."""
+    connect = socket.socket.connect
+
+    def connect_here(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            assert address[0] in ('127.0.0.1', '::1', 'localhost'), f'{address} is another machine'
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, 'connect', connect_here)
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -87,6 +87,21 @@ def test_wheel_of_the_source_archive_is_the_same(wheel: Path, tmp_path: Path) ->
     assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
 
 
+def test_wheel_that_is_built_again_is_the_same_byte_by_byte(wheel: Path, tmp_path: Path) -> None:
+    assert build('wheel', ROOT, tmp_path / 'again').read_bytes() == wheel.read_bytes()
+
+
+def test_importing_the_plugin_asks_no_other_machine(tmp_path: Path) -> None:
+    guard = """
+import socket, sys
+def refuse(*address):
+    sys.exit(f'asked for {address}')
+socket.socket.connect = socket.getaddrinfo = refuse
+import mmseg_rmi
+"""
+    run(sys.executable, '-c', guard, cwd=ROOT)
+
+
 def test_wheel_depends_on_no_line_of_mmsegmentation(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith('.dist-info/METADATA'))
