@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
     not triton.INTERPRETED, reason='needs TRITON_INTERPRET=1, with which test_triton.py runs it'
 )
 if triton.INTERPRETED:
-    from mmseg_rmi.functional.triton import launch
+    from mmseg_rmi.functional.triton import launch, operators
 
 
 def terms_and_gradient(implementation, logits, labels, *weights, **constants):
@@ -128,6 +128,7 @@ def test_saturated_logits():
         ((4, 5), (16, 20), dict()),
         ((5, 4), (14, 33), dict(downsample='max', pixel_term='ce')),
         ((1, 7), (12, 12), dict(activation='softmax')),
+        ((1, 2), (36, 9), dict(loss_lambda=1.0)),
     ],
 )
 def test_up_sampled_logits(low, size, options, align_corners):
@@ -222,15 +223,12 @@ def test_compiles_to_one_graph_with_the_same_result():
     torch.testing.assert_close(gradient(compiled), gradient(loss), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('name', ['rmi_forward'])
-def test_operators_keep_the_rules_of_torch(name):
+def test_operator_keeps_the_rules_of_torch():
     logits, labels = small_batch()
     normalizers = batch_normalizers(labels)
-    from mmseg_rmi.functional.triton import operators
-
     constants = operators._as_constants(Parameters(RMISettings(region_size=1)))
     torch.library.opcheck(
-        getattr(torch.ops.mmseg_rmi, name).default,
+        torch.ops.mmseg_rmi.rmi_forward.default,
         (logits.requires_grad_(), labels, None, None, *normalizers, True, *constants),
         test_utils=('test_schema', 'test_autograd_registration', 'test_faketensor'),
     )

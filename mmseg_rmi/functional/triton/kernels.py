@@ -181,7 +181,9 @@ def _store_pooled(
     tl.store(truth + at, count.to(truth.dtype.element_ty), mask=exists)
 
 
-@triton.jit
+# A width known to be a multiple of 16 would shape the layout of the targets, and up-sampled logits
+# would be brought into it for every class.
+@triton.jit(do_not_specialize=['width'])
 def pool_logits(
     logits,
     targets,
@@ -1143,6 +1145,76 @@ def _part_of(place, position, scale, size, ALIGN_CORNERS: tl.constexpr):
 
 
 @triton.jit
+def _read_rows(
+    low_row,
+    first_row,
+    number,
+    support_rows,
+    columns,
+    in_width,
+    image,
+    targets,
+    class_weight,
+    normalizer,
+    averages,
+    height,
+    width,
+    low_height,
+    scale_h,
+    cell_columns,
+    map_height,
+    map_width,
+    pixel_scale,
+    FACTOR: tl.constexpr,
+    PADDING: tl.constexpr,
+    ALIGN_CORNERS: tl.constexpr,
+    CROSS_ENTROPY: tl.constexpr,
+    SOFTMAX: tl.constexpr,
+    CLASS_WEIGHT: tl.constexpr,
+    REGION: tl.constexpr,
+):
+    """Read what the pixels around a low-resolution row share in all classes.
+
+    Returns:
+        The weights in their logits of the rows before, at and after the low-resolution one; their
+        targets, scales, normalizers and averages; their cells, the places therein, and whether the
+        cells are of the map.
+    """
+    row = (first_row + number)[:, None]
+    inside = (row >= 0) & (row < height) & (number < support_rows)[:, None] & in_width[None, :]
+    top, bottom, fall = _source(row, scale_h, low_height, ALIGN_CORNERS)
+    before = tl.where(top == low_row, 0.0, 1.0 - fall)
+    after = tl.where(bottom == low_row, 0.0, fall)
+    share = tl.where((row >= 0) & (row < height), 1.0 - before - after, 0.0)
+    share = tl.where((top == low_row) | (bottom == low_row), share, 0.0)
+    pixel = image.to(tl.int64) * height * width + row * width + columns
+    target = tl.load(targets + pixel, mask=inside, other=VOID).to(tl.int32)
+    scale = _scale_of_pixels(
+        target,
+        target != VOID,
+        class_weight,
+        class_weight,
+        target,
+        inside,
+        pixel_scale,
+        CROSS_ENTROPY,
+        False,
+        CLASS_WEIGHT,
+    )
+    norm = scale
+    average = scale
+    if CROSS_ENTROPY or SOFTMAX:
+        norm = tl.load(normalizer + pixel, mask=inside, other=0.0)
+    if SOFTMAX and REGION:
+        average = tl.load(averages + pixel, mask=inside, other=0.0)
+    cell_row, cell_column = (row + PADDING) // FACTOR, (columns + PADDING) // FACTOR
+    place = (row + PADDING - cell_row * FACTOR) * FACTOR + columns + PADDING - cell_column * FACTOR
+    pooled = inside & (cell_row < map_height) & (cell_column < map_width)
+    cell = cell_row * cell_columns + cell_column
+    return before, share, after, target, scale, norm, average, cell, place, pooled
+
+
+@triton.jit
 def write_low_gradient(
     incoming,
     pixels,
@@ -1188,6 +1260,7 @@ def write_low_gradient(
     SOFTMAX: tl.constexpr,
     CLASS_WEIGHT: tl.constexpr,
     REGION: tl.constexpr,
+    ONE_CHUNK: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     OWNED: tl.constexpr,
@@ -1219,53 +1292,81 @@ def write_low_gradient(
     first_row = _first_of_support(low_row, stretch_h, ALIGN_CORNERS)
     above = tl.maximum(low_row - 1, 0) * logit_h
     below = tl.minimum(low_row + 1, low_height - 1) * logit_h
-    cell_columns_of = (columns + PADDING) // FACTOR
     logits += image.to(tl.int64) * logit_b
     gradient += image.to(tl.int64) * gradient_b + low_row * gradient_h
+    number = tl.arange(0, ROWS)
+    if ONE_CHUNK:  # rows are read once for all classes
+        before, share, after, target, scale, norm, average, cell, place, pooled = _read_rows(
+            low_row,
+            first_row,
+            number,
+            support_rows,
+            columns[None, :],
+            in_width,
+            image,
+            targets,
+            class_weight,
+            normalizer,
+            averages,
+            height,
+            width,
+            low_height,
+            scale_h,
+            cell_columns,
+            map_height,
+            map_width,
+            pixel_scale,
+            FACTOR,
+            PADDING,
+            ALIGN_CORNERS,
+            CROSS_ENTROPY,
+            SOFTMAX,
+            CLASS_WEIGHT,
+            REGION,
+        )
     for c in range(classes):
         upper = _blend(logits, above, left, right, run, in_width)[None, :]
         middle = _blend(logits, low_row * logit_h, left, right, run, in_width)[None, :]
         lower = _blend(logits, below, left, right, run, in_width)[None, :]
         is_present = tl.load(present + image * (classes + 1) + c) != 0
         column_sums = tl.zeros([COLUMNS], tl.float32)
-        for start_row in range(0, support_rows, ROWS):
-            number = start_row + tl.arange(0, ROWS)
-            row = (first_row + number)[:, None]
-            inside = (row >= 0) & (row < height) & (number < support_rows)[:, None]
-            inside = inside & in_width[None, :]
-            top, bottom, fall = _source(row, scale_h, low_height, ALIGN_CORNERS)
-            x = (1.0 - fall) * tl.where(top == low_row, middle, upper)
-            x += fall * tl.where(bottom == low_row, middle, lower)
-            pixel = image.to(tl.int64) * height * width + row * width + columns[None, :]
-            target = tl.load(targets + pixel, mask=inside, other=VOID).to(tl.int32)
-            valid = target != VOID
-            scale = _scale_of_pixels(
-                target,
-                valid,
-                class_weight,
-                class_weight,
-                target,
-                inside,
-                pixel_scale,
-                CROSS_ENTROPY,
-                False,
-                CLASS_WEIGHT,
-            )
-            norm = x
-            average = x
-            if CROSS_ENTROPY or SOFTMAX:
-                norm = tl.load(normalizer + pixel, mask=inside, other=0.0)
-            if SOFTMAX and REGION:
-                average = tl.load(averages + pixel, mask=inside, other=0.0)
-            cell_row = (row + PADDING) // FACTOR
-            cell_column = cell_columns_of[None, :]
-            place = (row + PADDING - cell_row * FACTOR) * FACTOR
-            place = place + (columns + PADDING)[None, :] - cell_column * FACTOR
+        for start_row in range(0, ROWS if ONE_CHUNK else support_rows, ROWS):
+            if not ONE_CHUNK:
+                before, share, after, target, scale, norm, average, cell, place, pooled = (
+                    _read_rows(
+                        low_row,
+                        first_row,
+                        start_row + number,
+                        support_rows,
+                        columns[None, :],
+                        in_width,
+                        image,
+                        targets,
+                        class_weight,
+                        normalizer,
+                        averages,
+                        height,
+                        width,
+                        low_height,
+                        scale_h,
+                        cell_columns,
+                        map_height,
+                        map_width,
+                        pixel_scale,
+                        FACTOR,
+                        PADDING,
+                        ALIGN_CORNERS,
+                        CROSS_ENTROPY,
+                        SOFTMAX,
+                        CLASS_WEIGHT,
+                        REGION,
+                    )
+                )
             value = _logit_gradient(
-                x,
+                before * upper + share * middle + after * lower,
                 c,
                 target == c,
-                valid,
+                target != VOID,
                 scale,
                 norm,
                 average,
@@ -1273,9 +1374,9 @@ def write_low_gradient(
                 is_present,
                 slopes,
                 winners,
-                (image.to(tl.int64) * classes + c) * cells + cell_row * cell_columns + cell_column,
+                (image.to(tl.int64) * classes + c) * cells + cell,
                 place,
-                inside & (cell_row < map_height) & (cell_column < map_width),
+                pooled,
                 region_scale,
                 FACTOR,
                 MAX,
@@ -1284,8 +1385,7 @@ def write_low_gradient(
                 CLASS_WEIGHT,
                 REGION,
             )
-            share = _part_of(low_row, row, scale_h, low_height, ALIGN_CORNERS)
-            column_sums += tl.sum(tl.where(inside, share * value, 0.0), axis=0)
+            column_sums += tl.sum(share * value, axis=0)
         shares = tl.reshape(tl.gather(column_sums, taken, 0), [OWNED, SUPPORT])
         result = tl.sum(part * shares, axis=1)
         out = gradient + low * gradient_w

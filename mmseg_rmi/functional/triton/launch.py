@@ -42,7 +42,7 @@ LAG_BLOCK = 64 if INTERPRETED else 8  # the interpreter's time goes by the numbe
 BLOCK = 128
 WIDE_BLOCK = 1024
 LEAST_COLUMNS = 128  # of up-sampled pixels, of a piece of a row of low-resolution logits
-SUPPORT_ROWS = 8  # at once
+SUPPORT_ROWS = 32  # at once
 
 
 class Forward(NamedTuple):
@@ -631,6 +631,8 @@ def _launch_low_gradient(
     """Launch the kernel for logits of low resolution: so many columns that few are done twice."""
     batch, classes, low_height, low_width = plan.logits
     stretch_h, stretch_w = plan.stretches
+    support_rows = math.ceil(2 * stretch_h)
+    rows = min(SUPPORT_ROWS, triton.next_power_of_2(support_rows))
     columns = max(LEAST_COLUMNS, triton.next_power_of_2(math.ceil(4 * stretch_w)))
     owned = max(1, math.floor(columns / stretch_w) - 1)
     kernels.write_low_gradient[(low_height, triton.cdiv(low_width, owned), batch)](
@@ -648,11 +650,13 @@ def _launch_low_gradient(
         *plan.map_size,
         plan.cells,
         plan.cell_columns,
-        math.ceil(2 * stretch_h),
+        support_rows,
         owned,
         **options,
         ALIGN_CORNERS=plan.parameters.align_corners,
-        ROWS=min(SUPPORT_ROWS, triton.next_power_of_2(math.ceil(2 * stretch_h))),
+        ONE_CHUNK=support_rows <= rows,
+        num_warps=max(4, rows // 2),
+        ROWS=rows,
         COLUMNS=columns,
         OWNED=triton.next_power_of_2(owned),
         SUPPORT=triton.next_power_of_2(math.ceil(2 * stretch_w)),

@@ -83,7 +83,8 @@ def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     logits, labels, *others = tensors
     plan = _find_plan(logits.shape, labels.shape[1:], arguments[7:])
     call: tuple[Any, ...] = (logits, labels, *others, plan, with_gradient)
-    return tuple(launch.forward(*call))
+    with torch.cuda.device_of(logits):  # Triton launches on the current device
+        return tuple(launch.forward(*call))
 
 
 @_forward.register_fake
@@ -102,7 +103,8 @@ def _backward(*arguments: Any) -> Tensor:
     logits, targets = arguments[1], arguments[6]
     plan = _find_plan(logits.shape, targets.shape[1:], arguments[11:])
     call: tuple[Any, ...] = (*arguments[:11], plan)
-    return launch.backward(*call)
+    with torch.cuda.device_of(logits):
+        return launch.backward(*call)
 
 
 @_backward.register_fake
