@@ -14,6 +14,7 @@ import torch.distributed
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS, RUNNERS
 
@@ -30,7 +31,12 @@ RANK_VARIABLES = {
         'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
     },
 }
-SYNCHRONISED_NORMS = ('SyncBN', 'MMSyncBN')
+SYNCHRONISED_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
+
+
+def find_class(kind: Any, registry: Registry) -> type | None:
+    """Find the class of a ``type=``: a class, or a name with or without its scope."""
+    return registry.get(kind) if isinstance(kind, str) else kind
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,8 +96,7 @@ def save_atomically(cfg: Config) -> None:
     checkpoint = hooks.setdefault('checkpoint', ConfigDict(type=CheckpointHook, interval=1))
     if checkpoint is None:
         return
-    kind = checkpoint.get('type')
-    if (HOOKS.get(kind) if isinstance(kind, str) else kind) is CheckpointHook:
+    if find_class(checkpoint.get('type'), HOOKS) is CheckpointHook:
         checkpoint.type = 'mmseg.AtomicCheckpointHook'
 
 
@@ -156,7 +161,8 @@ def _replace_synchronised_norms(node: Any) -> bool:
     elif isinstance(node, (list, tuple)):
         children = list(node)
     found = [_replace_synchronised_norms(child) for child in children]
-    if isinstance(node, dict) and node.get('type') in SYNCHRONISED_NORMS:
+    kind = node.get('type') if isinstance(node, dict) else None
+    if getattr(kind, '__name__', str(kind)).rpartition('.')[2] in SYNCHRONISED_NORMS:
         node['type'] = 'BN'
         found.append(True)
     return any(found)

@@ -3,6 +3,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmseg_rmi import launch
@@ -76,6 +77,13 @@ def test_without_a_gpu_plain_batch_normalisation_takes_the_place_of_synchronised
     assert [head.norm_cfg.type for head in cfg.model.heads] == ['BN', 'GN']
     assert cfg.sync_bn is None
     assert notes == ['No GPU: plain BN takes the place of SyncBN.', 'No GPU: sync_bn switched off.']
+
+
+@pytest.mark.parametrize('kind', ['mmcv.SyncBN', 'SyncBatchNorm', torch.nn.SyncBatchNorm])
+def test_synchronised_normalisation_is_known_by_any_name(kind):
+    cfg = Config(dict(model=dict(norm_cfg=dict(type=kind)), launcher='none'))
+    assert launch.fall_back_to_cpu(cfg) == ['No GPU: plain BN takes the place of SyncBN.']
+    assert cfg.model.norm_cfg.type == 'BN'
 
 
 def test_nothing_is_said_where_nothing_is_replaced():

@@ -18,13 +18,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import Registry, init_default_scope
+from mmengine.registry import init_default_scope
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import MODELS
 from rich.console import Console
 from torch import nn
 
+from mmseg_rmi import launch
 from mmseg_rmi.decode_heads import streamed_heads
 from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
 from mmseg_rmi.test_time.probabilities import find_activation
@@ -66,11 +67,9 @@ class NotApplicable(ValueError):
     """RMI cannot train this config."""
 
 
-def find_class(kind: Any, registry: Registry = MODELS) -> type | None:
-    """Find the class of a ``type=``: a class, or a name with or without its scope."""
-    if isinstance(kind, type):
-        return kind
-    return registry.get(kind) if isinstance(kind, str) else None
+def find_class(kind: Any) -> type | None:
+    """Find the class of a model's ``type=``; None of what is neither a class nor a known name."""
+    return launch.find_class(kind, MODELS) if isinstance(kind, (str, type)) else None
 
 
 def show_kind(kind: Any) -> str:

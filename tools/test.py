@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import LoggerHook
-from mmseg.registry import METRICS
+from mmseg.registry import HOOKS, METRICS
 
 from mmseg_rmi import launch
 from mmseg_rmi.utils.command_line import run_tool
@@ -75,8 +75,8 @@ def write_scores_once(cfg: Config) -> None:
     """Keep processes from writing the file of scores over one another."""
     hooks = cfg.setdefault('default_hooks', ConfigDict())
     logger = hooks.setdefault('logger', ConfigDict(type='LoggerHook'))
-    if logger is not None and logger.type in ('LoggerHook', LoggerHook):
-        logger.type = 'MainProcessLoggerHook'
+    if logger is not None and launch.find_class(logger.type, HOOKS) is LoggerHook:
+        logger.type = 'mmseg.MainProcessLoggerHook'
 
 
 def main() -> None:

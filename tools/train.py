@@ -4,6 +4,8 @@ import argparse
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmseg.registry import OPTIM_WRAPPERS
 
 from mmseg_rmi import launch, resume
 from mmseg_rmi.utils.command_line import run_tool
@@ -28,7 +30,8 @@ def use_mixed_precision(cfg: Config) -> None:
     if get_device() == 'cpu':
         raise ValueError('--amp needs a GPU and none was found: leave it out')
     wrapper = cfg.optim_wrapper
-    if wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
+    kind = launch.find_class(wrapper.get('type', 'OptimWrapper'), OPTIM_WRAPPERS)
+    if kind not in (OptimWrapper, AmpOptimWrapper):
         raise ValueError(f'--amp works with OptimWrapper alone, the config has {wrapper.type}')
     wrapper.type = 'AmpOptimWrapper'
     wrapper.setdefault('loss_scale', 'dynamic')

@@ -3,6 +3,7 @@
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
+from mmengine.optim import OptimWrapper
 
 from helpers.tool_runs import load_tool
 
@@ -20,6 +21,13 @@ def test_amp_scales_the_loss_dynamically(gpu):
     assert cfg.optim_wrapper.to_dict() == dict(
         type='AmpOptimWrapper', clip_grad=None, loss_scale='dynamic'
     )
+
+
+@pytest.mark.parametrize('kind', ['mmengine.OptimWrapper', OptimWrapper])
+def test_amp_knows_the_wrapper_by_any_name(gpu, kind):
+    cfg = Config(dict(optim_wrapper=dict(type=kind)))
+    train.use_mixed_precision(cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
 
 
 def test_amp_keeps_the_scale_that_the_config_chose(gpu):
@@ -106,14 +114,14 @@ def test_augmentation_wraps_the_model():
 def test_one_process_writes_the_scores(logger):
     cfg = Config(dict(default_hooks=dict(logger=logger)))
     evaluate.write_scores_once(cfg)
-    assert cfg.default_hooks.logger == {**logger, 'type': 'MainProcessLoggerHook'}
+    assert cfg.default_hooks.logger == {**logger, 'type': 'mmseg.MainProcessLoggerHook'}
 
 
 @pytest.mark.parametrize('hooks', [{}, dict(default_hooks=dict(timer=dict(type='TimerHook')))])
 def test_one_process_writes_the_scores_of_a_config_that_names_no_logger(hooks):
     cfg = Config(hooks)
     evaluate.write_scores_once(cfg)
-    assert cfg.default_hooks.logger.type == 'MainProcessLoggerHook'
+    assert cfg.default_hooks.logger.type == 'mmseg.MainProcessLoggerHook'
 
 
 @pytest.mark.parametrize('logger', [None, dict(type='ClusterLoggerHook')])
