@@ -106,6 +106,14 @@ def test_any_layout_of_logits_and_labels(dtype):
     logits = logits.contiguous(memory_format=torch.channels_last)
     labels = labels.to(dtype).mT.contiguous().mT
     assert_equals_reference(logits, labels, settings=TINY)
+    low = logits[..., ::3, ::4].contiguous(memory_format=torch.channels_last)
+    assert_equals_reference(low, labels, settings=RMISettings(loss_lambda=1.0))
+
+
+def test_many_classes():
+    logits, labels = small_batch(classes=130)
+    labels = labels.where(labels > 127, 129)
+    assert_equals_reference(logits, labels, settings=RMISettings(region_size=1))
 
 
 def test_one_channel():

@@ -6,7 +6,7 @@ Shapes: ``B`` images, ``C`` classes, ``H x W`` labels, ``h x w`` cells in a map,
 ======================  =====================================  ==================================
 kernel                  reads                                  writes
 ======================  =====================================  ==================================
-:func:`.find_targets`   labels, 34 MB                          a channel per pixel, 8 MB
+:func:`.find_targets`   labels, 34 MB                          a channel per pixel, 4 MB
 :func:`.pool_logits`    logits, 353 MB; channels               pooled maps of classes present,
                                                                29 MB if all are; tile sums
 :func:`.correlate`      pooled maps, from the L2 cache         2 MB of integers
@@ -17,7 +17,7 @@ kernel                  reads                                  writes
 ======================  =====================================  ==================================
 
 So logits are read twice and the gradient is written once. Between the passes live the channels and
-``dR/dp``, 9 % of the logits. Kernels of a class that an image lacks return at once, and its pooled
+``dR/dp``, 8 % of the logits. Kernels of a class that an image lacks return at once, and its pooled
 maps are never touched. No value travels to the host, and no sum depends on the order of threads.
 """
 
@@ -54,7 +54,7 @@ class Forward(NamedTuple):
         region: the region term's share.
         score: the mean region score.
         correct: int64, scalar.
-        targets: the channel of every pixel, int16, ``B x H x W``.
+        targets: the channel of every pixel, int8 or int16, ``B x H x W``.
         present: whether an image has a pixel of a channel, and, last, any, int32, ``B x (C + 1)``.
         slopes: dR/dp, ``B x C x cells``, undefined where a class is absent.
         winners: where in its cell the greatest p is, uint8, ``B x C x cells``; empty if not needed.
@@ -275,6 +275,8 @@ def forward(
     result = empty_forward(logits, labels, plan, with_gradient)
     batch, classes = plan.logits[:2]
     maps = batch * classes
+    if plan.streamed:  # its taps are read so often that a small copy pays
+        logits = logits.contiguous()
     result.present.zero_()
     pixel_blocks = triton.cdiv(plan.size[0] * plan.size[1], WIDE_BLOCK)
     kernels.find_targets[(pixel_blocks, batch)](
@@ -360,7 +362,7 @@ def empty_forward(logits: Tensor, labels: Tensor, plan: Plan, with_gradient: boo
         region,
         score,
         correct=logits.new_empty((), dtype=torch.int64),
-        targets=logits.new_empty(labels.shape, dtype=torch.int16),
+        targets=logits.new_empty(labels.shape, dtype=torch.int8 if classes < 128 else torch.int16),
         present=logits.new_empty((batch, classes + 1), dtype=torch.int32),
         slopes=logits.new_empty(
             (batch, classes, plan.cells if keeps_slopes else 0), dtype=slope_dtype
@@ -534,6 +536,8 @@ def backward(
         Of the shape, the type and, if they are dense, the strides of the logits.
     """
     gradient = torch.empty_like(logits)
+    if plan.streamed:
+        logits = logits.contiguous()
     averages = _average_slopes(logits, targets, present, slopes, winners, normalizer, plan)
     options = dict(
         PIXEL_SHARE=plan.parameters.settings.loss_lambda,
