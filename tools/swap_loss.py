@@ -90,7 +90,7 @@ def trains_regions(loss: ConfigDict) -> bool:
 
 def with_type(settings: Any, where: str) -> ConfigDict:
     """Return settings that have a type, or refuse them."""
-    if isinstance(settings, dict) and settings.get('type') is not None:
+    if isinstance(settings, dict) and isinstance(settings.get('type'), (str, type)):
         return ConfigDict(settings)
     raise NotApplicable(f'{where} must be a dict with a type, got {str(settings)[:80]}')
 
