@@ -7,6 +7,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from mmseg_rmi.decode_heads.arguments import refuse_other_arguments
 from mmseg_rmi.decode_heads.aspp import ASPP
 from mmseg_rmi.utils.checks import check_integer
 
@@ -43,6 +44,7 @@ class DeepLabV3Head(BaseDecodeHead):
         dilations: Sequence[int] = (1, 6, 12, 18),
         **kwargs: Any,
     ) -> None:
+        refuse_other_arguments(type(self), kwargs)
         check_integer('channels', channels, 1, MOST)
         _check_dilations(dilations)
         kwargs.setdefault('init_cfg', dict(type='Kaiming', layer='Conv2d', mode='fan_in'))

@@ -20,6 +20,7 @@ from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from mmseg_rmi.decode_heads.arguments import refuse_other_arguments
 from mmseg_rmi.decode_heads.deeplab_v3_head import DeepLabV3Head
 from mmseg_rmi.decode_heads.deeplab_v3_plus_head import DeepLabV3PlusHead
 from mmseg_rmi.losses import RMILoss
@@ -73,6 +74,7 @@ class RegionLossMixin:
                 )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        refuse_other_arguments(type(self), kwargs)
         kwargs.setdefault('loss_decode', dict(type='RMILoss'))
         super().__init__(*args, **kwargs)
         name = type(self).__name__

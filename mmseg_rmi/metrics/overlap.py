@@ -93,6 +93,8 @@ def check_label_map(name: str, labels: Any, num_classes: int, ignore_index: int)
             f'{name} must be maps H x W, as in a tensor B x H x W, got one of shape '
             f'{tuple(labels.shape)}: take the argmax over channels first'
         )
+    if labels.numel() == 0:
+        raise ValueError(f'{name} of shape {tuple(labels.shape)} hold no pixel')
     labels = widen_labels(labels)
     known = ((labels >= 0) & (labels < num_classes)) | (labels == ignore_index)
     if not known.all():

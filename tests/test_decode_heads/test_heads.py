@@ -172,3 +172,13 @@ def test_wrong_setting_of_a_head_is_named(settings, error, message):
     right = dict(in_channels=12, channels=8, c1_in_channels=5, c1_channels=4, num_classes=3)
     with pytest.raises(error, match=message):
         DeepLabV3PlusHead(**{**right, **settings})
+
+
+@pytest.mark.parametrize('kind', ['DeepLabV3Head', 'RMIASPPHead', 'RMIUPerHead'])
+def test_arguments_of_the_head_that_a_config_replaces_are_told_with_the_mend(kind):
+    head = dict(type=kind, in_channels=3, channels=2, num_classes=2, num_convs=1, dilations=(1,))
+    mend = rf"{kind} has no argument 'num_convs'.*dict\(_delete_=True, type='{kind}', ...\)"
+    if kind == 'RMIUPerHead':
+        mend = mend.replace("'num_convs'", "'num_convs', 'dilations'")
+    with pytest.raises(TypeError, match=mend):
+        MODELS.build(head)
