@@ -392,6 +392,17 @@ def test_modules_that_the_user_imports_stay(tmp_path, imports):
     assert cfg.custom_imports.imports == [*theirs, 'mmseg_rmi']
 
 
+def test_the_merge_that_the_documentation_shows_keeps_what_the_base_imports(tmp_path):
+    """docs/faq.md: a child's list replaces its base's, so it names both."""
+    base = tmp_path / 'base.py'
+    base.write_text("custom_imports = dict(imports=['json'], allow_failed_imports=False)\n")
+    child = tmp_path / 'child.py'
+    line = "custom_imports = dict(imports=[{}'mmseg_rmi'], allow_failed_imports=False)\n"
+    for theirs, kept in (('', False), ("'json', ", True)):
+        child.write_text("_base_ = 'base.py'\n" + line.format(theirs))
+        assert ('json' in Config.fromfile(child).custom_imports.imports) == kept
+
+
 def test_a_head_that_calls_its_losses_itself_is_named(tmp_path):
     @MODELS.register_module(force=True)
     class HeadWithItsOwnLoss(MODELS.get('FCNHead')):
@@ -535,6 +546,7 @@ def test_the_command_writes_a_short_child_of_a_shipped_config_and_says_why(tmp_p
         "tta_model = dict(type='ProbabilityTTAModel')",
     ]
     assert 'auxiliary_head: kept (it only helps the training' in said
+    assert f'python -m mmseg_rmi path/to/mmsegmentation/tools/train.py {out}' in said
 
 
 def test_a_child_finds_its_base_from_another_folder(tmp_path):
