@@ -57,7 +57,7 @@ def prepare_framework() -> None:
 
 
 def is_mmsegmentation_installed() -> bool:
-    """Whether there is a package ``mmseg``, of whichever line and in whatever condition."""
+    """Tell whether there is a package ``mmseg``, of whichever line and in whatever condition."""
     return importlib.util.find_spec('mmseg') is not None
 
 
@@ -95,7 +95,7 @@ def find_line(installed: Collection[str]) -> Line:
 
 
 def training_state_globals() -> dict[str, Callable[..., Any]]:
-    """What a checkpoint may hold beside tensors and plain containers, by its name in the file.
+    """Map names in a checkpoint to what it may hold beside tensors and plain containers.
 
     These are mmengine's history buffers, and the numpy arrays and scalars (of bool, integer and
     floating types) in them and in the message hub. A history buffer also names its statistics
@@ -190,7 +190,7 @@ def extract_weights_command(filename: str) -> str:
 
 
 def _is_complete(filename: str, error: Exception) -> bool:
-    """Whether a file is whole; one in torch's old format is, if objects in it were refused."""
+    """Tell whether a file is whole; one in torch's old format is, if objects in it were refused."""
     return zipfile.is_zipfile(filename) or 'GLOBAL' in str(error)
 
 
@@ -224,7 +224,7 @@ class ResumedBatches:
 
 
 def drops_trained_batches(loop: Any) -> bool:
-    """Whether mmengine's iteration-based loop drops on resume what the run has trained on.
+    """Tell whether mmengine's iteration-based loop drops on resume what was trained on.
 
     A user of OneDL may ask it to start over with the data.
     """

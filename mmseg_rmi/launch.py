@@ -1,4 +1,4 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: arguments, configuration, runner."""
+"""Arguments, configuration and runner of ``tools/train.py`` and ``tools/test.py``."""
 
 import argparse
 import fcntl

@@ -19,7 +19,7 @@ from mmseg_rmi.utils.command_line import run_tool
 
 
 class Setting(NamedTuple):
-    """What distinguishes a row of the table; the names are those of RMILoss."""
+    """The settings that distinguish a row of the table, named as those of RMILoss."""
 
     downsample: str
     downsample_factor: int

@@ -73,7 +73,7 @@ class LabelMaps(Dataset):
 
 @dataclass
 class Survey:
-    """What all label maps hold together."""
+    """The contents of all label maps together."""
 
     pixels: Counter[int] = field(default_factory=Counter)  # of each value
     images: Counter[int] = field(default_factory=Counter)
@@ -100,7 +100,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class Heads:
-    """What the model of a config expects of labels."""
+    """The labels that the model of a config expects."""
 
     num_classes: int | None
     out_channels: int | None

@@ -55,7 +55,7 @@ SHARES = {'CE train': 0.41, 'CE test': 0.06, 'RMI train': 0.47, 'RMI test': 0.06
 
 @dataclass
 class Experiment:
-    """What is compared, and how far that is; kept in a file from one start to the next."""
+    """The state of the comparison, kept in a file from one start to the next."""
 
     data: str
     config: str

@@ -1,4 +1,4 @@
-"""What the demo says at its end: scores, their table and a picture, from saved predictions."""
+"""The end of the demo: scores, their table and a picture, from saved predictions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

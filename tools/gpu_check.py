@@ -56,7 +56,7 @@ GRACE = 40  # seconds over the time after which a run that hangs is ended
 
 
 class Run:
-    """What is found, as it is found, and the time that is left for more."""
+    """The findings so far, and the time that is left for more."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.device: str = args.device

@@ -84,7 +84,7 @@ def bases_of(kind: Any) -> list[str]:
 
 
 def trains_regions(loss: ConfigDict) -> bool:
-    """Whether a loss is RMI, whatever it is called."""
+    """Tell whether a loss is RMI, whatever it is called."""
     return 'RMILoss' in bases_of(loss.type)
 
 
@@ -415,12 +415,12 @@ def read(config: str) -> ConfigDict:
 
 
 def is_pure_python(config: str) -> bool:
-    """Whether MMEngine reads a file as a module (a "lazy" config), which no other can inherit."""
+    """Tell whether MMEngine reads a file as a module (a "lazy" config), which none can inherit."""
     return 'read_base()' in Path(config).read_text() or Config._is_lazy_import(config)
 
 
 def name_child(config: str, beside: bool = False) -> Path:
-    """Where the child goes: beside its base, or here if that is MMSegmentation's.
+    """Find where the child goes: beside its base, or here if that is MMSegmentation's.
 
     ``_4xb4-20k_`` becomes ``_4xb4-rmi-20k_``, as config names say their settings; other names end
     in ``_rmi``. The region term beside other losses is ``ce-rmi``.

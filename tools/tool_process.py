@@ -21,7 +21,7 @@ class ToolFailure(RuntimeError):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a tool is.
+    """The progress of a tool.
 
     Attributes:
         stage: ``'train'`` or ``'test'``.

@@ -157,7 +157,7 @@ def _sums_of_one_direction(
 def count_elements(
     labels: Tensor, classes: int, sizes: Sequence[int], ignore_index: int = 255
 ) -> Tensor:
-    """How many elements are edges and how many are not, for each size.
+    """Count the elements that are edges and those that are not, for each size.
 
     Two pixels of different labels differ in two classes, and agree in all others.
 

@@ -67,7 +67,7 @@ class RegionTermWarmUpHook(Hook):
         self._set(1.0)
 
     def share(self, progress: float) -> float:
-        """How much of the region term counts when this share of the training is over.
+        """Return the part of the region term that counts after this share of the training.
 
         Example:
             >>> [RegionTermWarmUpHook(0.25, 0.75).share(t) for t in (0.0, 0.5, 0.75, 1.0)]

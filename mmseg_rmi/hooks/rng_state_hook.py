@@ -116,7 +116,7 @@ def _seed_samples(runner: Runner) -> None:
 
 
 def _is_due(hook: Hook, runner: Runner) -> bool:
-    """Whether ``hook`` is going to save a checkpoint after this iteration."""
+    """Tell whether ``hook`` is going to save a checkpoint after this iteration."""
     return (
         isinstance(hook, CheckpointHook)
         and not hook.by_epoch

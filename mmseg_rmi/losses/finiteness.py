@@ -1,4 +1,4 @@
-"""What becomes of a step whose loss is not finite."""
+"""Steps whose loss is not finite."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class SingleLabelWatch:
 
 
 def _may_look(labels: Tensor) -> bool:
-    """Whether labels have values, and nothing records what is done with them."""
+    """Tell whether labels have values, and nothing records what is done with them."""
     if is_compiling() or not has_values(labels):
         return False
     return not (labels.device.type == 'cuda' and torch.cuda.is_current_stream_capturing())

@@ -1,4 +1,4 @@
-"""Which pixels of a label map lie near a change of label.
+"""Pixels of a label map near a change of label.
 
 Shapes: label maps ``H x W``, integer, labels below 32768. The distance of two pixels is
 Chebyshev's, the larger of their distances in rows and in columns: within r of a pixel lies the

@@ -1,4 +1,4 @@
-"""What the metrics read from the data samples that a segmentor returns."""
+"""Maps and labels in the data samples that a segmentor returns."""
 
 from __future__ import annotations
 

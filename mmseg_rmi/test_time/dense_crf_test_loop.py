@@ -33,7 +33,7 @@ from mmseg_rmi.utils.checks import check_integer
 
 
 class Prediction(NamedTuple):
-    """What a worker process needs to refine the label map of one image."""
+    """The inputs of a worker process, which refines the label map of one image."""
 
     distribution: np.ndarray  # C x H x W
     img_path: str

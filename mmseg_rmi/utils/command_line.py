@@ -1,4 +1,4 @@
-"""How a tool of the command line ends: errors in one line, unless somebody wants the traceback."""
+"""The end of a command-line tool: errors in one line, with a traceback on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must not depend on the values of tensors while a graph is made."""
+"""Tests of how code is run: compiled, transformed, on tensors without values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def is_compiling() -> bool:
-    """Whether torch.compile or torch.export traces the code that asks.
+    """Tell whether torch.compile or torch.export traces the code that asks.
 
     torch says so from version 2.3 on; before, a look at a value breaks the graph and all is well.
 
@@ -23,7 +23,7 @@ def is_compiling() -> bool:
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Whether there is data behind a tensor, which meta and fake tensors do without.
+    """Tell whether there is data behind a tensor, which meta and fake tensors do without.
 
     Example:
         >>> has_values(torch.zeros(1)), has_values(torch.zeros(1, device='meta'))
@@ -46,5 +46,5 @@ def full_precision(device_type: str) -> AbstractContextManager[Any]:
 
 
 def in_functorch() -> bool:
-    """Whether ``torch.func.grad`` or another transform of functions calls the code that asks."""
+    """Tell whether ``torch.func.grad`` or another transform calls the code that asks."""
     return torch._C._functorch.peek_interpreter_stack() is not None

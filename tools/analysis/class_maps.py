@@ -50,7 +50,7 @@ PRIOR = 1e-4  # keeps classes that no training pixel shows where they are
 
 
 class Fit(NamedTuple):
-    """What each class's logits are multiplied by, and what is added; ``C`` each."""
+    """A factor and a summand for the logits of each class; ``C`` each."""
 
     scale: Tensor
     shift: Tensor
@@ -62,7 +62,7 @@ class Fit(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """What is found of the maps of ``C`` classes; ``C`` each, NaN where no image tells."""
+    """Statistics of the maps of ``C`` classes; ``C`` each, NaN where no image tells."""
 
     images: Tensor  # that show the class
     on_class: Tensor  # mean probability there, each of these images alike

@@ -51,7 +51,7 @@ class Scores:
 
     @property
     def summary(self) -> str:
-        """What the choice must not hide: how often which model is better."""
+        """Say how often which model is better, which the choice of images must not hide."""
         values = self.values[~np.isnan(self.values)]
         if len(self.names) == 1:
             return f'{self.names[0]}: median mIoU {np.median(values):.1f} of {len(values)} images'

@@ -45,7 +45,7 @@ def write_page(
 
 
 def _content(page: Page) -> dict:
-    """What the template shows of an image."""
+    """The part of the page that shows one image."""
     height, width = page.maps[0].picture.shape[:2]
     photo, *labels = page.maps
     return dict(

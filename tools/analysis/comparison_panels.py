@@ -46,7 +46,7 @@ class Page:
 
     @property
     def marks(self) -> dict[str, tuple[int, int, int]]:
-        """What the colours of the error maps mean."""
+        """Explain the colours of the error maps."""
         first, *others = self.scores
         if not others:
             return {'wrong': WRONG}

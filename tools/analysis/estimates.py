@@ -33,7 +33,7 @@ class Estimate:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Tell whether the interval leaves out 0."""
         return abs(self.mean) > self.half_width
 
     def __format__(self, specification: str) -> str:

@@ -43,7 +43,7 @@ RIDGES = tuple(f'ridge: {ridge}' for ridge in (0.0005, 0.05, 0.5, 5.0, 50.0))
 
 
 class Pull(NamedTuple):
-    """What a loss does to a network in one batch."""
+    """The effect of a loss on a network in one batch."""
 
     weights: Tensor  # its gradient, all in one vector
     foremost: float  # share of one image in the squares of the gradient of the logits
@@ -103,7 +103,7 @@ def measure(
 
 
 def count_pixels(labels: Tensor, num_classes: int) -> Tensor:
-    """How many pixels of a class (column) an image (row) has; labels are up to 255."""
+    """Count the pixels of each class (column) in each image (row); labels are up to 255."""
     counts = torch.stack([label.flatten().bincount(minlength=256) for label in labels])
     return counts[:, :num_classes]
 

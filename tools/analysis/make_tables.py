@@ -131,7 +131,7 @@ def title_of(network: tuple[str, str]) -> str:
 
 
 def paper_values(table: str, network: tuple[str, str], method: str) -> dict[str, Any]:
-    """What the paper says of a method."""
+    """The paper's figures of a method."""
     return PAPER[f'table_{table}'].get(network[0], {}).get(method, {})
 
 

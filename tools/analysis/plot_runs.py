@@ -34,7 +34,7 @@ ACROSS = 3
 
 @dataclass
 class Run:
-    """What a run logged: values against iterations by key, and against widths for trimaps."""
+    """The log of a run: values against iterations by key, and against widths for trimaps."""
 
     name: str
     scalars: dict[str, Series] = field(default_factory=dict)

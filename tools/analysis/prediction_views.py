@@ -1,4 +1,4 @@
-"""What models say of the images of a data set: their label maps, scores, and whom to show."""
+"""Label maps and scores of models on the images of a data set, and which to show."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class View:
 
     @property
     def valid(self) -> np.ndarray:
-        """Where there is a truth: ``H x W``, boolean."""
+        """Return where there is a truth: ``H x W``, boolean."""
         return self.truth != VOID
 
 
@@ -178,7 +178,7 @@ def _gain_name(values: np.ndarray, order: np.ndarray, place: int) -> str:
 
 
 def disagreement(view: View) -> np.ndarray:
-    """Where models differ (a single model: from the truth), ``H x W``, boolean."""
+    """Return where models differ (a single model: from the truth), ``H x W``, boolean."""
     first, *others = view.predictions.values()
     others = others or [view.truth]
     return np.any([other != first for other in others], axis=0) & view.valid

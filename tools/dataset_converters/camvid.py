@@ -31,7 +31,7 @@ WITHOUT_TEST = (
 
 @dataclass
 class Split:
-    """What one split of a copy holds."""
+    """The contents of one split of a copy."""
 
     name: str
     pairs: list[tuple[str, str]] = field(default_factory=list)

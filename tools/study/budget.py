@@ -1,4 +1,4 @@
-"""How long cells take, and which of them still fit into a given time."""
+"""The time that cells take, and the choice of those that still fit."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""What a trained network depends on, as a short hash."""
+"""A short hash of all that a trained network depends on."""
 
 import functools
 import hashlib

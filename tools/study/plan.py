@@ -1,4 +1,4 @@
-"""What the study runs: its plan as cells, in the order of their worth.
+"""The plan of the study as cells, in the order of their worth.
 
 A cell is one training and the test after it: a method (a loss, with options) on a data set from a
 seed. Cells that tune vary the learning rate; the others take the rate that tuning found for their

@@ -1,4 +1,4 @@
-"""What cells are computed on, and how they make use of it.
+"""The devices that cells are computed on, and how they make use of them.
 
 Results of two platforms are never paired, nor averaged: another card rounds in another way, and so
 do other types and images.
@@ -19,7 +19,7 @@ MEMORY_OF_CELL = 6 * 2**30  # of the card, and more than any cell of the plan ta
 
 @dataclass(frozen=True)
 class Platform:
-    """Where cells are computed.
+    """A device that computes cells.
 
     Args:
         device: ``'cpu'``, or the name of the card.

@@ -1,4 +1,4 @@
-"""Which runs are reported, what is read of them, and how they are paired."""
+"""The choice of the runs to report, their values and their pairs."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence

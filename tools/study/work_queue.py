@@ -1,4 +1,4 @@
-"""Which cells are wanted, under way, done, and next."""
+"""The queue of cells: wanted, under way, done, and next."""
 
 import contextlib
 import threading
