@@ -89,15 +89,15 @@ def tabulate_memory(reported: Reported) -> list[str]:
 
 
 def tabulate_headline(reports: Mapping[str, Reported], plan: Plan) -> list[str]:
-    """Tabulate the gain in mIoU of what the plan puts in front."""
+    """Tabulate the gain in mIoU of what the plan puts in front, where it has an interval."""
     rows = []
     for data, method in plan.front:
         gains = reports[data].gains(method, MEASURES['mIoU']) if data in reports else {}
-        if gains:
+        if len(gains) >= LEAST:
             found = Estimate.of(list(gains.values()))
             low, high = found.mean - found.half_width, found.mean + found.half_width
-            interval = '-' if np.isnan(low) else f'{low:+.1f} to {high:+.1f}'
             name = f'{reports[data].title}: {reports[data].label(method)}'
+            interval = f'{low:+.1f} to {high:+.1f}'
             rows.append([name, f'{found.mean:+.1f}', interval, str(found.count)])
     head = ['', 'gain in mIoU over CE', '95 % interval', 'seeds']
     return make_table(head, rows) if rows else ['No pair of runs yet.']

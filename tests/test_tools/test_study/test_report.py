@@ -342,8 +342,7 @@ def test_the_headline_holds_gains_and_their_intervals(entries):
     more.append(entry('rmi', 0, 62.0, data='drive'))
     lines = tables.tabulate_headline(reports([*entries, *more]), PLAN)
     assert row(lines, 'CamVid: RMI') == ['CamVid: RMI', '+4.0', '+1.5 to +6.5', '3']
-    assert row(lines, 'DRIVE (vessels): RMI')[1:] == ['+2.0', '-', '1']
-    assert len(lines) == 4
+    assert len(lines) == 3  # one seed of vessels is none
 
 
 def test_there_is_no_headline_without_a_pair():
