@@ -34,7 +34,7 @@ demo: setup
 	$(PY) tools/demo.py $(if $(DATA),--data '$(DATA)') $(if $(SHORT),--short)
 
 test: setup
-	$(PY) -m pytest $(if $(COVERAGE),--cov=mmseg_rmi --cov-report=term-missing:skip-covered)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(if $(COVERAGE),--cov=mmseg_rmi --cov-report=term-missing:skip-covered)
 
 test-peers: .venv-peers/.installed
 	.venv-peers/bin/python -m pytest tests/test_peers.py tests/test_standalone.py
