@@ -62,6 +62,7 @@ class RMILoss(nn.Module):
     Source: Zhao et al., "Region Mutual Information Loss for Semantic Segmentation", NeurIPS 2019.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 2, 32, 32)
         >>> labels = torch.zeros(1, 32, 32, dtype=torch.long)
         >>> labels[:, 16:] = 1

@@ -42,6 +42,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
     Source: "BCE" in tables 1 and 3 of the RMI paper.
 
     Example:
+        >>> import torch
         >>> labels = torch.zeros(1, 1, 1, dtype=torch.long)
         >>> SigmoidCrossEntropyLoss()(torch.zeros(1, 2, 1, 1), labels)  # 2 log 2 / (1 + 1)
         tensor(0.6931)
