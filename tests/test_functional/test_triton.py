@@ -88,6 +88,17 @@ def test_asks_for_the_c_compiler_that_triton_needs(card, monkeypatch):
     assert 'no C compiler' in triton.unsupported_reason(CudaTensor(), RMISettings())
 
 
+def test_look_at_the_machine_breaks_no_graph():
+    """Dynamo cannot trace the search for a compiler; that for a card needs one."""
+
+    def scale(values):
+        return values if triton.missing_compiler() else 2 * values
+
+    torch._dynamo.reset()
+    compiled = torch.compile(scale, backend='eager', fullgraph=True)
+    assert torch.equal(compiled(torch.ones(2)), scale(torch.ones(2)))
+
+
 def test_refuses_a_cpu_in_words(card, monkeypatch):
     monkeypatch.setattr(triton, 'INTERPRETED', False)
     logits, labels = torch.zeros(1, 2, 16, 16), torch.zeros(1, 16, 16, dtype=torch.long)

@@ -110,6 +110,7 @@ def _settings_reason(settings: RMISettings, size: Sequence[int]) -> str | None:
     return None
 
 
+@torch.compiler.assume_constant_result  # a graph would break at a look at the machine
 def _device_reason(device: torch.device) -> str | None:
     if torch.version.hip is not None:
         return 'the kernels are tested on NVIDIA devices alone'
@@ -121,6 +122,7 @@ def _device_reason(device: torch.device) -> str | None:
     return missing_compiler()
 
 
+@torch.compiler.assume_constant_result
 def missing_compiler() -> str | None:
     """Return why Triton cannot build what launches a kernel here, or None if it can."""
     compilers = [os.environ.get('CC', 'cc'), 'gcc', 'clang']
