@@ -106,8 +106,10 @@ def main(folder: Path) -> None:
         model = DistributedDataParallel(Network(), find_unused_parameters=True)
         train(model, scenario, [rank])
         weights[scenario] = model.module.used.state_dict()
+        del model  # it holds the group, whose end would else be that of this function
     if rank == 0:
         torch.save(weights, folder / 'weights.pth')
+    distributed.barrier()
     distributed.destroy_process_group()
 
 
