@@ -110,7 +110,6 @@ def _settings_reason(settings: RMISettings, size: Sequence[int]) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result  # a graph would break at a look at the machine
 def _device_reason(device: torch.device) -> str | None:
     if torch.version.hip is not None:
         return 'the kernels are tested on NVIDIA devices alone'
@@ -122,9 +121,10 @@ def _device_reason(device: torch.device) -> str | None:
     return missing_compiler()
 
 
-@torch.compiler.assume_constant_result
 def missing_compiler() -> str | None:
     """Return why Triton cannot build what launches a kernel here, or None if it can."""
+    if is_compiling():  # a graph would break at the search, and its compiler needs one as well
+        return None
     compilers = [os.environ.get('CC', 'cc'), 'gcc', 'clang']
     if any(map(shutil.which, compilers)):
         return None
