@@ -6,6 +6,7 @@ from pathlib import Path
 import mmseg
 from mmengine.config import Config
 
+from helpers.imports import can_import
 from helpers.tool_runs import ROOT, config, options, run, start
 
 OWN_TRAIN = Path(mmseg.__file__).parent / '.mim' / 'tools' / 'train.py'
@@ -21,6 +22,8 @@ for path in sys.argv[1:]:
     print(path, 'RMILoss' in losses)
 """)
     configs = sorted((ROOT / 'configs' / 'rmi').glob('*.py'))
+    if not can_import('mmpretrain.models'):
+        configs = [path for path in configs if not path.name.startswith('convnext')]
     said = run(sys.executable, '-m', 'mmseg_rmi', program, *configs)
     assert said.count('.py True') == len(configs) > 5
 

@@ -1,8 +1,6 @@
 """Child configs that train with RMI: of every family that MMSegmentation ships, and of users."""
 
 import copy
-import functools
-import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
 
+from helpers.imports import can_import
 from helpers.tool_runs import TOOLS, load_tool, run
 from mmseg_rmi import launch
 from mmseg_rmi.losses import RMILoss
@@ -95,15 +94,6 @@ NEEDS_OPERATORS = ('ccnet', 'psanet')  # that mmcv compiles
 def shipped(family: str) -> str:
     name, _ = {**FAMILIES, **REFUSED}[family]
     return str(SHIPPED / family / f'{name}.py')
-
-
-@functools.cache
-def can_import(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
 
 
 def without_weights(settings: Any) -> Any:

@@ -53,13 +53,10 @@ def unsupported_reason(
         >>> unsupported_reason(torch.zeros(1, 2, 8, 8, dtype=torch.float64), RMISettings())
         'the logits are torch.float64, not float32, float16 or bfloat16'
     """
-    reason = _tensor_reason(logits) or _settings_reason(settings, size or logits.shape[2:])
-    if logits.device.type == 'cuda':
-        reason = reason or _device_reason(logits.device)
-        if reason is not None and not is_compiling():
-            _log_once(reason)
-    elif reason is None and not (logits.device.type == 'cpu' and INTERPRETED):
-        reason = f'the logits are on {logits.device.type}, not on a CUDA device'
+    reason = _dtype_reason(logits.dtype) or _settings_reason(settings, size or logits.shape[2:])
+    reason = reason or _device_reason(logits.device)
+    if reason is not None and logits.device.type == 'cuda' and not is_compiling():
+        _log_once(reason)
     return reason
 
 
@@ -81,13 +78,9 @@ def rmi_terms(
     return operators.rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters)
 
 
-def _tensor_reason(logits: Tensor) -> str | None:
-    if not INSTALLED:
-        return 'Triton is not installed'
-    if not HAS_CUSTOM_OPERATORS:
-        return f'torch {torch.__version__} has no torch.library.custom_op, which came with 2.4'
-    if logits.dtype not in DTYPES:
-        return f'the logits are {logits.dtype}, not float32, float16 or bfloat16'
+def _dtype_reason(dtype: torch.dtype) -> str | None:
+    if dtype not in DTYPES:
+        return f'the logits are {dtype}, not float32, float16 or bfloat16'
     return None
 
 
@@ -111,6 +104,13 @@ def _settings_reason(settings: RMISettings, size: Sequence[int]) -> str | None:
 
 
 def _device_reason(device: torch.device) -> str | None:
+    if device.type != 'cuda':
+        interpreted = device.type == 'cpu' and INSTALLED and INTERPRETED
+        return None if interpreted else f'the logits are on {device.type}, not on a CUDA device'
+    if not INSTALLED:
+        return 'Triton is not installed'
+    if not HAS_CUSTOM_OPERATORS:
+        return f'torch {torch.__version__} has no torch.library.custom_op, which came with 2.4'
     if torch.version.hip is not None:
         return 'the kernels are tested on NVIDIA devices alone'
     if not torch.cuda.is_available():  # of a fake tensor
