@@ -247,7 +247,8 @@ def _check_label_values(labels: Tensor, channels: int, ignore_index: int | None)
         known |= labels == ignore_index
         expected += f' or ignore_index={ignore_index}'
     if labels.is_cuda or is_compiling():
-        torch._assert_async(known.all(), f'labels hold an unknown value: {expected}')
+        mend = 'tools/check_labels.py CONFIG tells which value, in which image'
+        torch._assert_async(known.all(), f'labels hold an unknown value: {expected}; {mend}')
         return
     if not has_values(labels) or bool(known.all()):
         return
