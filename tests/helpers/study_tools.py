@@ -129,7 +129,7 @@ class Place:
             with pool.exclusive_lock(queue.work_dir, patience) as lock:
                 runner = Runner(
                     self.folder / 'data',
-                    self.folder / 'weights.pth',
+                    self.folder / 'weights',
                     threads=threads,
                     lock=lock,
                     note=monitor.note,

@@ -23,7 +23,10 @@ NETWORKS = {
     'DeepLabV3PlusHead': 'DeepLabv3+',
     'DepthwiseSeparableASPPHead': 'DeepLabv3+',
 }
-BACKBONES = {'tf_efficientnet_lite0': 'EfficientNet-lite0'}  # by timm's names
+BACKBONES = {  # by timm's names
+    'tf_efficientnet_lite0': 'EfficientNet-lite0',
+    'tf_efficientnet_lite2': 'EfficientNet-lite2',
+}
 LOSSES = {
     'AffinityFieldLoss': 'Affinity',
     'SigmoidCrossEntropyLoss': 'BCE',

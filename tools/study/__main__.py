@@ -38,8 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PLAN = ROOT / 'configs' / 'study' / 'plan.yaml'
 RESULTS = ROOT / 'docs' / 'study' / 'results.jsonl'
 METAFILE = ROOT / 'configs' / 'study' / 'metafile.yaml'
-WEIGHTS = Path('work_dirs/pretrained/tf_efficientnet_lite0.pth')
-CONVERTER = 'python tools/model_converters/efficientnet_lite0.py'
+WEIGHTS = Path('work_dirs/pretrained')
+CONVERTER = 'python tools/model_converters/efficientnet_lite.py'
 
 
 def make_list(queue: WorkQueue) -> Table:
@@ -64,10 +64,12 @@ def check(queue: WorkQueue, data: Path, weights: Path) -> None:
         ValueError: something is missing; says what makes it.
     """
     left = queue.left()
-    if any(map(queue.plan.pretrained, left)) and not weights.is_file():
-        raise ValueError(
-            f'there are no pretrained weights {weights}; this writes them: {CONVERTER}'
-        )
+    for name in dict.fromkeys(filter(None, map(queue.plan.pretrained, left))):
+        if not (weights / name).is_file():
+            raise ValueError(
+                f'there are no pretrained weights {weights / name}; this writes them: '
+                f'{CONVERTER} {Path(name).stem}'
+            )
     for name in dict.fromkeys(cell.data for cell in left):
         folder = data / queue.plan.data[name]['folder']
         if not folder.is_dir():
@@ -184,7 +186,9 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         '--data', type=Path, default=default_data(), help='folder of the data sets, %(default)s'
     )
-    command.add_argument('--weights', type=Path, default=WEIGHTS, help='of EfficientNet-lite0')
+    command.add_argument(
+        '--weights', type=Path, default=WEIGHTS, help='folder of pretrained backbones'
+    )
 
 
 def _add_list(commands: argparse._SubParsersAction) -> None:

@@ -24,7 +24,7 @@ def pack(
 
     Args:
         data: folder of the data sets.
-        weights: a file of weights, which becomes ``out/weights/NAME``.
+        weights: folder of weights, which becomes ``out/weights``.
         out: the folder, which must not be there yet or be empty.
         quality: of JPEG, 1 to 95.
         sets: names of folders of ``data``; those of the study that are there if None.
@@ -49,8 +49,8 @@ def pack(
         )
     for name in chosen:
         PACKERS[name](data / name, out / name, quality)
-    if weights.is_file():
-        _copy(weights, out / 'weights' / weights.name)
+    for file in weights.glob('*.pth'):
+        _copy(file, out / 'weights' / file.name)
     (out / PACKED).write_text(json.dumps({'quality': quality, 'sets': chosen}))
     return sum(file.stat().st_size for file in out.rglob('*') if file.is_file())
 

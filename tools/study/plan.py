@@ -185,10 +185,11 @@ class Plan:
         factors: list[float] = self.tuning_on(data).get('factors', [])
         return factors
 
-    def pretrained(self, cell: Cell) -> bool:
-        """Tell whether a cell's backbone starts from weights in a file."""
+    def pretrained(self, cell: Cell) -> str | None:
+        """Name the file of weights that a cell's backbone starts from, if any."""
         backbone = read_config(self.config_file(cell)).model.backbone
-        return 'checkpoint' in (backbone.get('init_cfg') or {})
+        checkpoint = (backbone.get('init_cfg') or {}).get('checkpoint')
+        return Path(checkpoint).name if checkpoint else None
 
     def options(self, cell: Cell, factor: float) -> Options:
         """Collect the settings of a cell's training on top of its config."""

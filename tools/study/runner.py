@@ -61,7 +61,7 @@ class Runner:
 
     Args:
         data: folder of the data sets.
-        weights: of a pretrained backbone.
+        weights: folder of pretrained backbones.
         threads: of each process.
         lock: a file that processes keep open, see ``exclusive_lock``.
         note: is told how far a job is.
@@ -167,7 +167,8 @@ class Runner:
         roots = {
             f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')
         }
-        weights = {WEIGHTS_OPTION: self.weights} if plan.pretrained(job.cell) else {}
+        name = plan.pretrained(job.cell)
+        weights = {WEIGHTS_OPTION: self.weights / name} if name else {}
         return {**roots, **weights}
 
     def _run(self, command: list, options: Options, log_file: Path, job: Job) -> int:

@@ -1,5 +1,5 @@
 # A small DeepLabv3+ on a pretrained EfficientNet-lite0, which a CPU trains in minutes.
-# `tools/model_converters/efficientnet_lite0.py` writes the weights; the backbone needs timm.
+# `tools/model_converters/efficientnet_lite.py` writes the weights; the backbone needs timm.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',

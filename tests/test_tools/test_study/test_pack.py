@@ -72,11 +72,12 @@ def test_the_data_sets_read_what_is_packed(data, tmp_path):
 
 
 def test_results_on_packed_data_are_a_platform_of_their_own(data, tmp_path):
-    weights = tmp_path / 'weights.pth'
-    weights.write_bytes(b'weights')
+    weights = tmp_path / 'pretrained'
+    weights.mkdir()
+    (weights / 'backbone.pth').write_bytes(b'weights')
     pack(data, weights, tmp_path / 'out', quality=75, sets=['drive'])
     assert json.loads((tmp_path / 'out' / PACKED).read_text()) == dict(quality=75, sets=['drive'])
-    assert (tmp_path / 'out/weights/weights.pth').read_bytes() == b'weights'
+    assert (tmp_path / 'out/weights/backbone.pth').read_bytes() == b'weights'
     assert Platform.here('cpu', None, tmp_path / 'out').packed
 
 

@@ -286,11 +286,15 @@ def test_missing_weights_are_answered_with_the_command_that_writes_them(place, t
     plan = read_plan(study.PLAN)
     results = Results(tmp_path / 'none.jsonl')
     opened = WorkQueue(plan, results, tmp_path, list(plan.cells))
-    with pytest.raises(ValueError, match=r'python tools/model_converters/efficientnet_lite0\.py'):
-        study.check(opened, tmp_path, tmp_path / 'weights.pth')
-    (tmp_path / 'weights.pth').touch()
+    with pytest.raises(
+        ValueError,
+        match=r'python tools/model_converters/efficientnet_lite\.py tf_efficientnet_lite0',
+    ):
+        study.check(opened, tmp_path, tmp_path)
+    for number in (0, 2):
+        (tmp_path / f'tf_efficientnet_lite{number}.pth').touch()
     with pytest.raises(ValueError, match=r'no data set camvid in .*/camvid: name its parent'):
-        study.check(opened, tmp_path, tmp_path / 'weights.pth')
+        study.check(opened, tmp_path, tmp_path)
 
 
 def test_the_list_shows_every_cell_of_the_project():

