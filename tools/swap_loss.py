@@ -534,10 +534,9 @@ def main() -> None:
     console.print(f'Wrote {out}:\n')
     console.print(out.read_text(), highlight=False, markup=False, soft_wrap=True)
     console.print(f'Train it: python tools/train.py {out}', highlight=False, soft_wrap=True)
-    if '::' in args.config:
-        script = 'path/to/mmsegmentation/tools/train.py'
-        told = f"or with MMSegmentation's own: python -m mmseg_rmi {script} {out}"
-        console.print(told, highlight=False, soft_wrap=True)
+    script = 'path/to/mmsegmentation/tools/train.py'  # which may not find an 'mmseg::' base alone
+    told = f"or with MMSegmentation's own: python -m mmseg_rmi {script} {out}"
+    console.print(told, highlight=False, soft_wrap=True)
 
 
 if __name__ == '__main__':
