@@ -10,6 +10,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook, checkpoint_hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from mmseg.registry import HOOKS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -54,6 +55,20 @@ class KillHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if runner.iter + 1 == KILLED_AT:
             arm(self.moment, self.number)
+
+
+@HOOKS.register_module()
+class KillRankHook(Hook):
+    """Kill one of the processes of a distributed training before an iteration."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, rank: int, iteration: int) -> None:
+        self.rank, self.iteration = rank, iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if (runner.rank, runner.iter) == (self.rank, self.iteration):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def arm(moment: str, number: int) -> None:

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.tool_runs import TOOLS, config, free_port, load_tool, options, run, start
+from helpers.tool_runs import (
+    ROOT,
+    TIMEOUT,
+    TOOLS,
+    config,
+    free_port,
+    load_tool,
+    options,
+    run,
+    start,
+)
 
 
 @pytest.fixture(scope='module')
@@ -17,15 +27,18 @@ def trained(scenes, tmp_path_factory) -> tuple[Path, str]:
     return folder / 'whole', train(scenes, folder / 'whole')
 
 
-def train(scenes: Path, work_dir: Path, *arguments: str) -> str:
+def command(scenes: Path, recipe: Path | str, work_dir: Path, *arguments: str) -> list:
     settings = options(
         scenes,
         'train_cfg.max_iters=4',
         'default_hooks.checkpoint.interval=2',
         'randomness.diff_rank_seed=True',
     )
-    command = [TOOLS / 'dist_train.sh', config('rmi'), 2, '--work-dir', work_dir, *arguments]
-    return run(*command, *settings, PORT=free_port())
+    return [TOOLS / 'dist_train.sh', recipe, 2, '--work-dir', work_dir, *arguments, *settings]
+
+
+def train(scenes: Path, work_dir: Path, *arguments: str) -> str:
+    return run(*command(scenes, config('rmi'), work_dir, *arguments), PORT=free_port())
 
 
 def load(file: Path) -> dict:
@@ -46,13 +59,25 @@ def test_checkpoints_keep_the_random_states_of_each_process(trained):
     assert not torch.equal(first['torch'], second['torch'])
 
 
-def test_two_processes_resume_to_the_weights_of_an_undisturbed_run(trained, scenes):
-    work_dir, _ = trained
-    parts = work_dir.with_name('parts')
-    parts.mkdir()
-    (parts / 'last_checkpoint').write_text(str(work_dir / 'iter_2.pth'))
+def test_a_process_killed_in_mid_epoch_ends_the_job_and_the_training_resumes(
+    trained, scenes, tmp_path
+):
+    mortal = tmp_path / 'mortal.py'
+    mortal.write_text(f"""
+_base_ = {config('rmi')!r}
+custom_imports = dict(imports=['mmseg_rmi', 'helpers.killed_training'])
+custom_hooks = [*_base_.custom_hooks, dict(type='KillRankHook', rank=1, iteration=3)]
+""")
+    parts = tmp_path / 'parts'
+    paths = f'{ROOT}:{ROOT / "tests"}'
+    job = start(*command(scenes, mortal, parts), PORT=free_port(), PYTHONPATH=paths)
+    said, _ = job.communicate(timeout=TIMEOUT)
+    assert job.returncode == 1, said
+    assert 'Signal 9 (SIGKILL)' in said
+    assert not (parts / 'iter_4.pth').exists()
+
     assert 'resumed epoch: 0, iter: 2' in train(scenes, parts, '--resume')
-    whole, resumed = (load(folder / 'iter_4.pth')['state_dict'] for folder in (work_dir, parts))
+    whole, resumed = (load(each / 'iter_4.pth')['state_dict'] for each in (trained[0], parts))
     # Running statistics of plain BN are each process's own; checkpoints hold those of the first.
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 
