@@ -7,14 +7,19 @@ Imports of mmengine wait inside the functions, until a line has been found.
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import re
+import shlex
 import warnings
 import zipfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal
+from urllib.error import URLError
+from urllib.parse import urlparse
 
 import torch
 
@@ -123,9 +128,10 @@ def training_state_globals() -> dict[str, Callable[..., Any]]:
 def load_checkpoints_safely() -> None:
     """Close every way to unpickle more than `training_state_globals`, here and in subprocesses.
 
-    For programs, not for libraries: it holds for all of the process. A local checkpoint that holds
-    anything else is then refused with an UnpicklingError that names the file and the object, and
-    nothing of it has run. Below torch 2.6 this cannot be had, and a warning says so.
+    For programs, not for libraries: it holds for all of the process. A checkpoint, on this machine
+    or at an address, that holds anything else is then refused with an UnpicklingError that names
+    the file and the object, and nothing of it has run. Below torch 2.6 this cannot be had, and a
+    warning says so.
     """
     if not _torch_restricts_unpickling():
         warnings.warn(
@@ -142,6 +148,7 @@ def load_checkpoints_safely() -> None:
         # OneDL's own loader adds the real getattr to the list, and on a refusal loads without one.
         checkpoint._safe_torch_load = torch.load
     checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    checkpoint.load_url = load_from_url
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
@@ -153,8 +160,40 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     """
     from mmengine.runner import checkpoint
 
-    try:
+    filename = str(Path(filename).expanduser())
+    with _explaining_refusals(
+        filename, 'get it anew. tools/train.py --resume takes the newest whole one of a run'
+    ):
         return checkpoint.load_from_local(filename, map_location)
+
+
+def load_from_url(
+    url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True
+) -> Any:
+    """Download a checkpoint unless it is in torch's cache, and load it as :func:`load_from_local`.
+
+    Raises:
+        OSError: it cannot be downloaded; says where to put the file by hand.
+        UnpicklingError: it holds more than tensors and training state.
+        ValueError: what was downloaded is empty, a part of a checkpoint, or none.
+    """
+    folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+    cached = folder / Path(urlparse(url).path).name
+    try:
+        with _explaining_refusals(str(cached), f'delete it, and {url} is downloaded anew'):
+            return torch.hub.load_state_dict_from_url(url, model_dir, map_location, progress)
+    except URLError as error:
+        raise OSError(
+            f'{url} cannot be downloaded ({error}): check the address, or fetch it elsewhere and '
+            f'put it at {cached}'
+        ) from error
+
+
+@contextmanager
+def _explaining_refusals(filename: str, mend: str) -> Iterator[None]:
+    """Say of a checkpoint that torch.load refuses what it holds, or that it is not whole."""
+    try:
+        yield
     except (EOFError, RuntimeError, UnpicklingError) as error:
         if isinstance(error, UnpicklingError) and _is_complete(filename, error):
             found = re.search(r'GLOBAL (\S+)', str(error))
@@ -168,8 +207,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
             raise
         raise ValueError(
             f'{filename} is not a whole checkpoint ({Path(filename).stat().st_size} bytes), as an '
-            'interrupted save, copy or download leaves it: get it anew. tools/train.py --resume '
-            'takes the newest whole one of a run'
+            f'interrupted save, copy or download leaves it: {mend}'
         ) from error
 
 
@@ -179,14 +217,15 @@ def extract_weights_command(filename: str) -> str:
     It runs what the file says. Takes a whole model, a state dict, or a dict with one in it as
     ``state_dict`` or ``model``.
     """
+    weights = json.dumps(f'{Path(filename).with_suffix("")}_weights.pth')
     code = (
-        f"import torch; c = torch.load('{filename}', 'cpu', weights_only=False); "
-        "c = c.get('state_dict', c.get('model', c)) if isinstance(c, dict) else c; "
+        f'import torch; c = torch.load({json.dumps(filename)}, "cpu", weights_only=False); '
+        'c = c.get("state_dict", c.get("model", c)) if isinstance(c, dict) else c; '
         'c = c if isinstance(c, dict) else c.state_dict(); '
-        "torch.save({'state_dict': {k: v for k, v in c.items() if torch.is_tensor(v)}}, "
-        f"'{Path(filename).with_suffix('')}_weights.pth')"
+        'c = {k: v for k, v in c.items() if torch.is_tensor(v)}; '
+        f'torch.save({{"state_dict": c}}, {weights})'
     )
-    return f'python -c "{code}"'
+    return f'python -c {shlex.quote(code)}'
 
 
 def _is_complete(filename: str, error: Exception) -> bool:

@@ -1,12 +1,16 @@
 """Both lines of MMSegmentation behave alike, and no checkpoint runs code."""
 
 import argparse
+import functools
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -217,7 +221,7 @@ def holding_namespace(key: str | None) -> Any:
     ids=['state_dict', 'model', 'flat', 'model in a dict', 'whole model'],
 )
 def test_the_remedy_of_a_refusal_gives_weights_that_load(content: Any, tmp_path: Path) -> None:
-    path = tmp_path / 'foreign.pth'
+    path = tmp_path / "it's foreign.pth"
     torch.save(content, path)
     with pytest.raises(UnpicklingError, match='neither a tensor') as refusal:
         checkpoint.load_checkpoint(Regression(), str(path))
@@ -227,8 +231,20 @@ def test_the_remedy_of_a_refusal_gives_weights_that_load(content: Any, tmp_path:
     with pytest.MonkeyPatch.context() as users_shell:
         users_shell.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
         exec(code, {})
-    loaded = checkpoint.load_checkpoint(Regression(), str(tmp_path / 'foreign_weights.pth'))
+    loaded = checkpoint.load_checkpoint(Regression(), str(path.with_stem(f'{path.stem}_weights')))
     assert sorted(tuple(each.shape) for each in loaded['state_dict'].values()) == [(1,), (1, 2)]
+
+
+def loads_of(source: str, folder: Path) -> Iterator[Callable[[], Any]]:
+    """Each way to load a checkpoint: to test, to resume from, to begin with, and to pretrain."""
+    yield lambda: checkpoint.load_checkpoint(Regression(), source)
+    for resume in (True, False):
+        runner = build_runner(folder / f'{folder.name}_{resume}', max_iters=6)
+        runner._load_from, runner._resume = source, resume
+        yield runner.train
+    pretrained = Regression()
+    pretrained.init_cfg = dict(type='Pretrained', checkpoint=source)
+    yield pretrained.init_weights
 
 
 @pytest.mark.usefixtures('safe_loading')
@@ -240,17 +256,79 @@ def test_what_is_no_whole_checkpoint_is_told_wherever_it_is_loaded(
     whole = (work_dir / 'iter_3.pth').read_bytes()
     path.write_bytes(dict(empty=b'', half=whole[: len(whole) // 2], text=b'<html>')[part])
     told = rf'iter_3\.pth is not a whole checkpoint \({path.stat().st_size} bytes\)'
-    with pytest.raises(ValueError, match=told):
-        checkpoint.load_checkpoint(Regression(), str(path))
-    for settings in (dict(resume=True), dict(resume=False)):
-        runner = build_runner(tmp_path / part, max_iters=6)
-        runner._load_from, runner._resume = str(path), settings['resume']
+    for load in loads_of(str(path), tmp_path):
         with pytest.raises(ValueError, match=told):
-            runner.train()
-    pretrained = Regression()
-    pretrained.init_cfg = dict(type='Pretrained', checkpoint=str(path))
-    with pytest.raises(ValueError, match=told):
-        pretrained.init_weights()
+            load()
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_a_cut_checkpoint_below_home_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'cut.pth').touch()
+    monkeypatch.setenv('HOME', str(tmp_path))
+    with pytest.raises(ValueError, match=rf'{tmp_path}/cut\.pth is not a whole checkpoint \(0 byt'):
+        checkpoint.load_checkpoint(Regression(), '~/cut.pth')
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a server of what lies below ``tmp_path / 'served'``."""
+    (tmp_path / 'served').mkdir()
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / 'served'))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_a_checkpoint_at_an_address_loads(address: str, work_dir: Path, tmp_path: Path) -> None:
+    shutil.copy(work_dir / 'iter_3.pth', tmp_path / 'served')
+    for load in loads_of(f'{address}/iter_3.pth', tmp_path):
+        load()
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_a_checkpoint_at_an_address_is_refused_as_a_local_one(
+    address: str, harmful: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path, trace = harmful
+    path.rename(tmp_path / 'served' / 'harmful.pth')
+    cached = tmp_path / 'cache' / 'hub' / 'checkpoints' / 'harmful.pth'
+    for load in loads_of(f'{address}/harmful.pth', tmp_path):
+        with pytest.raises(UnpicklingError, match=rf'Refused to load {cached}: it holds \w+\.open'):
+            load()
+    assert not trace.exists()
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_a_cut_download_is_told_with_the_file_to_delete(address: str, tmp_path: Path) -> None:
+    (tmp_path / 'served' / 'cut.pth').write_bytes(b'PK')
+    for load in loads_of(f'{address}/cut.pth', tmp_path):
+        with pytest.raises(
+            ValueError, match=r'cut\.pth is not a whole checkpoint.*: delete it, and'
+        ):
+            load()
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_a_missing_download_is_told_with_the_place_for_the_file(
+    address: str, work_dir: Path, tmp_path: Path
+) -> None:
+    url = f'{address}/gone.pth'
+    for load in loads_of(url, tmp_path):
+        with pytest.raises(
+            OSError, match=rf'{url} cannot be downloaded .*404.* put it at '
+        ) as error:
+            load()
+    place = Path(str(error.value).partition('put it at ')[2])
+    shutil.copy(work_dir / 'iter_3.pth', place)
+    checkpoint.load_checkpoint(Regression(), url)
 
 
 @pytest.mark.usefixtures('safe_loading')
