@@ -36,12 +36,12 @@ class RegionLossMixin:
     ``loss_region``, whose sum is the plain head's ``loss_rmi``, ``rmi_score`` (how much of the true
     regions the prediction explains, 0 to 1) and ``acc_seg``. A head that adds losses of its own in
     ``loss_by_feat`` is refused where the class is defined, as these would be left out; add them in
-    the new class, to what ``super().loss_by_feat`` returns.
+    the new class, to what ``super().loss_by_feat`` returns. What a head adds in ``loss`` is kept.
 
     Raises:
         TypeError: ``loss_decode`` is not one :class:`mmseg_rmi.losses.RMILoss`, or a subclass of it
             with another ``forward`` but the same ``stream``; of a class, the mixin does not come
-            first, or would leave out losses.
+            first, or would leave out losses; of a batch, the head's ``loss`` leaves out RMI.
         ValueError: a pixel sampler is set; it would need logits at full resolution.
     """
 
@@ -74,10 +74,12 @@ class RegionLossMixin:
                 )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        name = type(self).__name__
+        if not isinstance(self, BaseDecodeHead):
+            raise TypeError(f'{name} is no BaseDecodeHead, whose losses alone can be streamed')
         refuse_other_arguments(type(self), kwargs)
         kwargs.setdefault('loss_decode', dict(type='RMILoss'))
         super().__init__(*args, **kwargs)
-        name = type(self).__name__
         if not isinstance(self.loss_decode, RMILoss):
             raise TypeError(
                 f'{name} streams one RMILoss, got loss_decode={self.loss_decode}: use the head '
@@ -94,6 +96,17 @@ class RegionLossMixin:
                 f'{name} has no logits at full resolution to sample from, got '
                 f'sampler={type(self.sampler).__name__}: set sampler=None'
             )
+
+    def loss(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Compute the losses of a batch as the head does, and see that RMI is among them."""
+        losses = super().loss(*args, **kwargs)  # type: ignore[misc]
+        if not any('region' in name for name in losses):
+            name = type(self).__name__
+            raise TypeError(
+                f'{name}.loss gives {", ".join(losses)} and no loss_region, so that {name} would '
+                'not train with RMI: let it take in what self.loss_by_feat returns'
+            )
+        return losses
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list[Any]) -> dict[str, Tensor]:
         """Compute the losses from logits of low resolution.

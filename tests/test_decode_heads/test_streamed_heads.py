@@ -13,6 +13,7 @@ from mmseg.models.losses import accuracy
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from torch import nn
 from torch.nn import functional as F
 
 from helpers.allocations import Allocations, limit_blocks
@@ -289,6 +290,37 @@ def test_losses_that_a_streamed_head_adds_are_kept():
     head = Again(channels=8, num_classes=5, norm_cfg=NORM, **PLAIN_HEADS['ASPPHead'])
     losses = head.loss(features(), samples_of(make_batch(classes=5)[1]), {})
     assert {'loss_bce', 'loss_region', 'loss_smooth'} <= set(losses)
+
+
+class LossOfItsOwn(ASPPHead):
+    def loss(self, inputs, batch_data_samples, train_cfg):
+        return {'loss_own': self(inputs).square().mean()}
+
+
+class LossBeside(ASPPHead):
+    def loss(self, inputs, batch_data_samples, train_cfg):
+        losses = super().loss(inputs, batch_data_samples, train_cfg)
+        return {**losses, 'loss_own': self(inputs).square().mean()}
+
+
+def losses_of(kind):
+    head = kind(channels=8, num_classes=5, norm_cfg=NORM, **PLAIN_HEADS['ASPPHead'])
+    return head.loss(features(), samples_of(make_batch(classes=5)[1]), {})
+
+
+def test_losses_that_a_head_adds_to_those_of_a_batch_are_kept():
+    losses = losses_of(type('Streamed', (RegionLossMixin, LossBeside), {}))
+    assert {'loss_bce', 'loss_region', 'loss_own'} <= set(losses)
+
+
+def test_a_head_that_would_leave_out_rmi_is_refused():
+    with pytest.raises(TypeError, match=r'Streamed\.loss gives loss_own and no loss_region'):
+        losses_of(type('Streamed', (RegionLossMixin, LossOfItsOwn), {}))
+
+
+def test_a_head_of_another_kind_is_refused():
+    with pytest.raises(TypeError, match='Streamed is no BaseDecodeHead'):
+        type('Streamed', (RegionLossMixin, nn.Module), {})()
 
 
 def test_a_loss_whose_terms_would_be_left_out_is_refused():
