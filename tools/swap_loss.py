@@ -10,6 +10,7 @@ Says of each head what it does with it, and why.
 import argparse
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -533,10 +534,12 @@ def main() -> None:
         console.print(f'[bold]{where}[/]: {what} ({why})', highlight=False, soft_wrap=True)
     console.print(f'Wrote {out}:\n')
     console.print(out.read_text(), highlight=False, markup=False, soft_wrap=True)
-    console.print(f'Train it: python tools/train.py {out}', highlight=False, soft_wrap=True)
-    script = 'path/to/mmsegmentation/tools/train.py'  # which may not find an 'mmseg::' base alone
-    told = f"or with MMSegmentation's own: python -m mmseg_rmi {script} {out}"
-    console.print(told, highlight=False, soft_wrap=True)
+    child, own = shlex.quote(str(out)), 'path/to/mmsegmentation/tools/train.py'
+    for told in (
+        f'Train it: python tools/train.py {child}',
+        f"or with MMSegmentation's own: python -m mmseg_rmi {own} {child}",  # for 'mmseg::' bases
+    ):
+        console.print(told, highlight=False, soft_wrap=True)
 
 
 if __name__ == '__main__':

@@ -243,7 +243,9 @@ def _check_label_values(labels: Tensor, channels: int, ignore_index: int | None)
     classes = max(channels, 2)  # one channel is a binary map
     known = (labels >= 0) & (labels < classes)
     expected = f'expected 0 to {classes - 1}'
-    if ignore_index is not None:
+    if ignore_index is None:
+        expected += ' (ignore_index=None: nothing is ignored)'
+    else:
         known |= labels == ignore_index
         expected += f' or ignore_index={ignore_index}'
     if labels.is_cuda or is_compiling():
