@@ -52,7 +52,7 @@ def rmi_loss(
         class_weight: ``C``, scales each class's part of the pixel-wise term.
         normalizers: divisors of the two sums; those of this batch by default.
         region_dtype: precision of all that comes after the down-sampling; by default float64 where
-            the device has it.
+            the device has it, the only one that ``'triton'`` takes.
         impl: ``'reference'``, ``'torch'``, ``'triton'``, or ``'auto'``, the fastest that fits.
 
     Returns:
@@ -74,12 +74,9 @@ def rmi_loss(
         True
     """
     settings = settings or RMISettings()
-    parameters = Parameters(
-        settings,
-        ignore_index,
-        region_dtype=region_dtype or default_region_dtype(logits.device),
-    )
-    rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:])
+    region_dtype = region_dtype or default_region_dtype(logits.device)
+    parameters = Parameters(settings, ignore_index, region_dtype=region_dtype)
+    rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:], region_dtype)
     normalizers = normalizers or batch_normalizers(labels, ignore_index)
     return rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters).total
 
@@ -126,20 +123,19 @@ def streamed_rmi_loss(
         torch.Size([2, 3, 8, 8])
     """
     settings = settings or RMISettings()
-    parameters = Parameters(
-        settings,
-        ignore_index,
-        align_corners,
-        with_score=True,
-        region_dtype=region_dtype or default_region_dtype(logits.device),
-    )
-    rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:])
+    region_dtype = region_dtype or default_region_dtype(logits.device)
+    parameters = Parameters(settings, ignore_index, align_corners, True, region_dtype)
+    rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:], region_dtype)
     normalizers = normalizers or batch_normalizers(labels, ignore_index)
     return rmi_terms(logits, labels, None, class_weight, normalizers, parameters)
 
 
 def find_implementation(
-    impl: str, logits: Tensor, settings: RMISettings, size: Sequence[int] | None = None
+    impl: str,
+    logits: Tensor,
+    settings: RMISettings,
+    size: Sequence[int] | None = None,
+    region_dtype: torch.dtype = torch.float64,
 ) -> Callable[..., RMITerms]:
     """Return the function that computes the loss of such logits.
 
@@ -148,6 +144,7 @@ def find_implementation(
         logits: ``B x C x H' x W'``.
         settings: the constants of the loss.
         size: ``(H, W)`` of the labels; that of the logits by default.
+        region_dtype: as of :func:`rmi_loss`.
 
     Raises:
         ValueError: settings that one channel cannot have, an ``impl`` that is unknown or cannot
@@ -164,7 +161,7 @@ def find_implementation(
         return reference.rmi_terms  # torch.func differentiates operations of torch alone
     if impl == 'torch':
         return blocked.rmi_terms
-    reason = triton.unsupported_reason(logits, settings, size)
+    reason = triton.unsupported_reason(logits, settings, size, region_dtype)
     if reason is None:
         return triton.rmi_terms
     if impl == 'triton':

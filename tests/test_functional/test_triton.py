@@ -31,6 +31,9 @@ class CudaTensor:
     shape = torch.Size([2, 21, 513, 513])
     dtype = torch.float32
 
+    def stride(self, dim):
+        return torch.empty(self.shape, device='meta').stride(dim)
+
 
 @pytest.fixture
 def card(monkeypatch):
@@ -81,6 +84,23 @@ def test_size_of_labels_bounds_the_ridge_of_sums(card):
     settings = RMISettings(ridge=1e-4)
     assert triton.unsupported_reason(CudaTensor(), settings) is None
     assert 'ridge' in triton.unsupported_reason(CudaTensor(), settings, size=(2000, 2000))
+
+
+def test_refuses_sizes_of_which_its_integers_would_overflow(card):
+    settings = RMISettings(covariance='mean')
+    assert triton.unsupported_reason(CudaTensor(), settings, size=(99, 4 * 2048)) is None
+    reason = triton.unsupported_reason(CudaTensor(), settings, size=(99, 4 * 2048 + 1))
+    assert '2048 cells a side' in reason
+    planes = torch.empty(1, 200, 4096, 4096, device='meta')
+    interleaved = planes.to(memory_format=torch.channels_last)
+    assert 'elements of memory' not in triton.unsupported_reason(planes, settings)
+    assert 'elements of memory' in triton.unsupported_reason(interleaved, settings)
+
+
+def test_refuses_regions_in_float32(card, caplog):
+    reason = triton.unsupported_reason(CudaTensor(), RMISettings(), region_dtype=torch.float32)
+    assert 'region_dtype=torch.float32' in reason
+    assert reason in caplog.text
 
 
 def test_asks_for_the_c_compiler_that_triton_needs(card, monkeypatch):

@@ -106,16 +106,21 @@ def compile_kernel(capability, kernel, signature, constants, num_warps, folder):
     return compiled, {name: int(n) for name, n in re.findall(r'(REG|STACK|LOCAL):(\d+)', usage)}
 
 
+def launch_both_passes(dtype, shapes, options, weighted):
+    (shape, size), parameters = shapes, Parameters(RMISettings(**options), with_score=weighted)
+    logits, labels = torch.empty(shape, dtype=dtype), torch.empty(1, *size, dtype=torch.long)
+    weights: tuple = (None, None)
+    if weighted:
+        weights = torch.empty(labels.shape) if shape[2:] == size else None, torch.empty(shape[1])
+    divisors = [torch.empty(())] * 2
+    plan = launch.Plan(shape, size, parameters)
+    result = launch.forward(logits, labels, *weights, *divisors, plan, True)
+    launch.backward(divisors[0], logits, *weights, *divisors, *result[4:], plan)
+
+
 @pytest.mark.parametrize(('capability', 'dtype', 'shapes', 'options'), CASES.values(), ids=CASES)
 def test_no_kernel_spills(launches, tmp_path, capability, dtype, shapes, options):
-    (shape, size), settings = shapes, RMISettings(**options)
-    logits = torch.empty(shape, dtype=dtype)
-    labels = torch.empty(1, *size, dtype=torch.long)
-    weights = torch.empty(labels.shape) if shape[2:] == size else None, torch.empty(shape[1])
-    divisors = torch.empty(()), torch.empty(())
-    plan = launch.Plan(shape, size, Parameters(settings, with_score=True))
-    result = launch.forward(logits, labels, *weights, *divisors, plan, True)
-    launch.backward(torch.empty(()), logits, *weights, *divisors, *result[4:], plan)
+    launch_both_passes(dtype, shapes, options, weighted=True)
     assert len(launches) >= 7
     for kernel, *call in launches:
         compiled, usage = compile_kernel(capability, kernel, *call, tmp_path)
@@ -124,11 +129,15 @@ def test_no_kernel_spills(launches, tmp_path, capability, dtype, shapes, options
         assert compiled.metadata.shared <= LARGEST_SHARED
 
 
+def test_gradient_in_half_precision_is_rounded_to_nearest(launches, tmp_path):
+    launch_both_passes(torch.bfloat16, FULL, {}, weighted=False)
+    last, *call = launches[-1]
+    compiled, _ = compile_kernel(90, last, *call, tmp_path)
+    assert last.__name__ == 'write_gradient'
+    assert set(re.findall(r'cvt\.r\w\.bf16', compiled.asm['ptx'])) == {'cvt.rn.bf16'}
+
+
 def test_cases_launch_every_kernel(launches):
-    for _, dtype, (shape, size), options in CASES.values():
-        logits, labels = torch.empty(shape, dtype=dtype), torch.empty(1, *size, dtype=torch.long)
-        plan = launch.Plan(shape, size, Parameters(RMISettings(**options)))
-        divisors = [torch.empty(())] * 2
-        result = launch.forward(logits, labels, None, None, *divisors, plan, True)
-        launch.backward(divisors[0], logits, None, None, *divisors, *result[4:], plan)
+    for _, *case in CASES.values():
+        launch_both_passes(*case, weighted=False)
     assert {kernel.__name__ for kernel, *_ in launches} == set(KERNELS)

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(
     not triton.INTERPRETED, reason='needs TRITON_INTERPRET=1, with which test_triton.py runs it'
 )
 if triton.INTERPRETED:
+    from helpers.kernel_memory import MemoryWatch
     from mmseg_rmi.functional.triton import launch, operators
 
 
@@ -89,12 +90,34 @@ def test_blocks_of_lags_and_slabs_of_cells_of_a_gpu(monkeypatch):
     assert_equals_reference(logits.float(), labels, settings=RMISettings(downsample_factor=2))
 
 
+@pytest.mark.parametrize(
+    ('options', 'low'),
+    [
+        (dict(), (36, 37)),
+        (dict(ignored='exclude', pixel_term='ce'), (36, 37)),
+        (dict(downsample='max', activation='softmax'), (9, 10)),
+    ],
+    ids=str,
+)
+def test_programs_can_run_at_once_and_touch_their_tensors_alone(monkeypatch, options, low):
+    monkeypatch.setattr(launch, 'LAG_BLOCK', 8)
+    monkeypatch.setattr(launch, 'SLAB_CELLS', 256)
+    watch = MemoryWatch(monkeypatch)
+    _, labels = make_batch(images=1, classes=2, height=36, width=37)
+    logits = torch.randn(1, 2, *low, generator=torch.Generator().manual_seed(0))
+    settings = RMISettings(region_size=2, downsample_factor=3, **options)
+    terms_and_gradient(triton, logits, labels, settings=settings, with_score=True)
+    assert watch.outside == set()
+    assert watch.shared == {'find_targets'}  # whose programs all write the same number
+
+
 TINY = RMISettings(region_size=2, downsample_factor=3)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision(dtype):
     logits, labels = small_batch()
+    # To bfloat16 the interpreter truncates; a card rounds, see test_triton_compilation.py.
     tolerance = {torch.float16: 2**-10, torch.bfloat16: 2**-7}[dtype]
     assert_equals_reference(logits.to(dtype), labels, settings=TINY, tolerance=tolerance)
 
@@ -106,6 +129,12 @@ def test_any_layout_of_logits_and_labels(dtype):
     logits = logits.contiguous(memory_format=torch.channels_last)
     labels = labels.to(dtype).mT.contiguous().mT
     assert_equals_reference(logits, labels, settings=TINY)
+    expanded = logits[:, :1].expand(-1, 3, -1, -1)  # whose gradient is not of their strides
+    gradients = [
+        terms_and_gradient(triton, each, labels, settings=TINY)[1]
+        for each in (expanded, expanded.contiguous())
+    ]
+    assert torch.equal(*gradients)
     low = logits[..., ::3, ::4].contiguous(memory_format=torch.channels_last)
     assert_equals_reference(low, labels, settings=RMISettings(loss_lambda=1.0))
 

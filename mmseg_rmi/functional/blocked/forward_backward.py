@@ -140,7 +140,9 @@ def forward_backward(
     scores = [each for terms in found for each in terms.scores]
     score = torch.cat(scores).nanmean().nan_to_num() if scores else torch.zeros_like(region)
     correct = torch.stack([terms.correct for terms in found]).sum()
-    return RMITerms(total.to(workspace.dtype), region.to(workspace.dtype), score, correct)
+    # A tensor of its own: compiled by torch 2.11, one that is also an intermediate has no gradient.
+    total = total.to(workspace.dtype, copy=True)
+    return RMITerms(total, region.to(workspace.dtype), score, correct)
 
 
 class ChunkTerms(NamedTuple):

@@ -29,6 +29,8 @@ HAS_CUSTOM_OPERATORS = hasattr(torch.library, 'custom_op')  # torch 2.4
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LARGEST_REGION_SIZE = 5
 LARGEST_FACTOR = 16
+LARGEST_SIDE = 2048  # of a pooled map: of more cells a grid, or an exact sum, would overflow
+LARGEST_OFFSET = 2**31 - 1  # kernels count the elements within a map in int32
 LEAST_CAPABILITY = (7, 5)
 
 # Second moments in float64 resolve a ridge this many times the largest of them.
@@ -38,7 +40,10 @@ LARGEST_RELATIVE_MOMENT = 100
 
 
 def unsupported_reason(
-    logits: Tensor, settings: RMISettings, size: Sequence[int] | None = None
+    logits: Tensor,
+    settings: RMISettings,
+    size: Sequence[int] | None = None,
+    region_dtype: torch.dtype = torch.float64,
 ) -> str | None:
     """Return why the kernels cannot compute the loss of such logits, or None if they can.
 
@@ -48,12 +53,15 @@ def unsupported_reason(
         logits: ``B x C x H' x W'``.
         settings: the constants of the loss.
         size: ``(H, W)`` of the labels; that of the logits by default.
+        region_dtype: of everything after the down-sampling.
 
     Example:
         >>> unsupported_reason(torch.zeros(1, 2, 8, 8, dtype=torch.float64), RMISettings())
         'the logits are torch.float64, not float32, float16 or bfloat16'
     """
-    reason = _dtype_reason(logits.dtype) or _settings_reason(settings, size or logits.shape[2:])
+    reason = _logits_reason(logits)
+    if settings.loss_lambda < 1:
+        reason = reason or _region_reason(settings, size or logits.shape[2:], region_dtype)
     reason = reason or _device_reason(logits.device)
     if reason is not None and logits.device.type == 'cuda' and not is_compiling():
         _log_once(reason)
@@ -78,21 +86,28 @@ def rmi_terms(
     return operators.rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters)
 
 
-def _dtype_reason(dtype: torch.dtype) -> str | None:
-    if dtype not in DTYPES:
-        return f'the logits are {dtype}, not float32, float16 or bfloat16'
+def _logits_reason(logits: Tensor) -> str | None:
+    if logits.dtype not in DTYPES:
+        return f'the logits are {logits.dtype}, not float32, float16 or bfloat16'
+    last_row, last_column = (side - 1 for side in logits.shape[2:])
+    if last_row * logits.stride(2) + last_column * logits.stride(3) > LARGEST_OFFSET:
+        return f'a map of the logits stretches over more than {LARGEST_OFFSET} elements of memory'
     return None
 
 
-def _settings_reason(settings: RMISettings, size: Sequence[int]) -> str | None:
-    if settings.loss_lambda == 1:
-        return None
+def _region_reason(
+    settings: RMISettings, size: Sequence[int], region_dtype: torch.dtype
+) -> str | None:
+    if region_dtype != torch.float64:
+        return f'region_dtype={region_dtype} is not torch.float64, in which the kernels solve'
     if settings.downsample == 'interp':
         return "downsample='interp' is not one of 'avg' and 'max'"
     if settings.region_size > LARGEST_REGION_SIZE:
         return f'region_size={settings.region_size} is above {LARGEST_REGION_SIZE}'
     if settings.downsample_factor > LARGEST_FACTOR:
         return f'downsample_factor={settings.downsample_factor} is above {LARGEST_FACTOR}'
+    if max(size) > LARGEST_SIDE * settings.downsample_factor:
+        return f'pooled maps have more than {LARGEST_SIDE} cells a side'
     least = LEAST_RIDGE_PER_MOMENT
     if settings.covariance == 'sum':
         least *= size[0] * size[1] / settings.downsample_factor**2

@@ -472,7 +472,7 @@ def correlate(
             is_line = rest < 0
             row = tl.where(is_line, line_row, top + rest // divisor)
             column = tl.where(is_line, at % map_width, side_column)
-            at = row * cell_columns + column
+            at = tl.where(inside, row * cell_columns + column, 0)  # neighbours are read unmasked
         p = tl.load(probability + at, mask=inside, other=0).to(tl.uint32)
         y = tl.load(truth + at, mask=inside, other=0).to(tl.uint32)
         if EXCLUDE:
@@ -644,6 +644,13 @@ def solve(
         scale = tl.full([], 1.0, tl.float64)
     covariance = tl.where((row < 2 * d) & (column < 2 * d), covariance * scale, 0.0)
     matrix = covariance + tl.where(diagonal, tl.where(row < 2 * d, ridge, 1.0), 0.0)
+    if SCORE:  # what it takes of the truth alone, while few registers are taken
+        truth = tl.where(is_truth, covariance, 0.0)
+        ridges = tl.where(diagonal, ridge, 0.0)
+        empty = _log_determinant(truth + ridges, index, d, 2 * d)
+        doubled = _log_determinant(2.0 * truth + ridges, index, d, 2 * d)
+        moment = tl.max(tl.max(tl.where(is_truth & diagonal, second, 0.0), axis=1))
+        spread = tl.max(tl.max(truth_diagonal, axis=1))
 
     precision = tl.zeros([TILE, TILE], tl.float64)
     pivots = tl.full([TILE], 1.0, tl.float64)
@@ -668,15 +675,9 @@ def solve(
         bound += floor
     tl.store(bounds + map_, tl.where(n >= 2, bound, 0.0))
     if SCORE:
-        truth = tl.where(is_truth, covariance, 0.0)
-        ridges = tl.where(diagonal, ridge, 0.0)
-        empty = _log_determinant(truth + ridges, index, d, 2 * d)
-        doubled = _log_determinant(2.0 * truth + ridges, index, d, 2 * d)
         explained = empty - volume
         explicable = 2.0 * empty - doubled - 2 * d * floor
         score = tl.minimum(tl.maximum(explained / explicable, 0.0), 1.0)
-        moment = tl.max(tl.max(tl.where(is_truth & diagonal, second, 0.0), axis=1))
-        spread = tl.max(tl.max(truth_diagonal, axis=1))
         tl.store(scores + map_, tl.where(spread > moment * LEAST_VARIANCE, score, float('nan')))
     if GRADIENT:
         precision = precision * tl.where(n >= 2, scale / d, 0.0)
