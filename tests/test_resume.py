@@ -1,10 +1,12 @@
 """Runs that end early go on from the newest whole checkpoint, and as the same training."""
 
 import errno
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
+import time
 from multiprocessing import forkserver
 
 import pytest
@@ -23,6 +25,8 @@ MOMENTS = (
     'renamed',
     'noting the last',
     'removing',
+    'validating',
+    'writing the best',
     'last iteration',
 )
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -57,6 +61,15 @@ def test_a_killed_run_loses_nothing(processes, undisturbed, tmp_path, moment, nu
     resumed = train(tmp_path, resuming=True)
     assert resumed.iter == ITERATIONS
     for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, undisturbed[name])
+
+
+def test_a_clock_that_jumps_changes_nothing(undisturbed, tmp_path, monkeypatch):
+    jumps = itertools.cycle([0, -86_400, 1e6, -3600])
+    monkeypatch.setattr(time, 'time', lambda now=time.time: now() + next(jumps))
+    train(tmp_path)
+    saved = torch.load(tmp_path / f'iter_{ITERATIONS}.pth')
+    for name, value in saved['state_dict'].items():
         assert torch.equal(value, undisturbed[name])
 
 

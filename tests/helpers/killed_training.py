@@ -3,9 +3,11 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook, checkpoint_hook
 from mmengine.model import BaseModel
@@ -18,7 +20,7 @@ from mmseg_rmi import resume
 from mmseg_rmi.hooks import AtomicCheckpointHook
 
 ITERATIONS = 8
-KILLED_AT = 4  # the second of the saves, each of which makes the one before give way
+KILLED_AT = 4  # the second of the saves, each of which makes the one before give way, and validated
 
 
 class Regression(BaseModel):
@@ -27,8 +29,9 @@ class Regression(BaseModel):
         torch.manual_seed(0)
         self.layer = nn.Linear(2, 1)
 
-    def forward(self, x: list[Tensor], mode: str) -> dict[str, Tensor]:
-        return {'loss': self.layer(torch.stack(x)).square().mean()}
+    def forward(self, x: list[Tensor], mode: str) -> Any:
+        found = self.layer(torch.stack(x))
+        return {'loss': found.square().mean()} if mode == 'loss' else found
 
 
 class Points(Dataset):
@@ -39,8 +42,18 @@ class Points(Dataset):
         return {'x': torch.tensor([float(index), 1.0])}
 
 
+class Largest(BaseMetric):
+    """The largest prediction, of which the largest is best."""
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        self.results.extend(float(each) for each in data_samples)
+
+    def compute_metrics(self, results: list[float]) -> dict[str, float]:
+        return {'largest': max(results)}
+
+
 class KillHook(Hook):
-    """Kill the process in a training iteration, or arm its death in the save after it."""
+    """Kill the process in an iteration, or arm its death in the save after it."""
 
     priority = 'VERY_HIGH'
 
@@ -55,6 +68,14 @@ class KillHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if runner.iter + 1 == KILLED_AT:
             arm(self.moment, self.number)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if self.moment == 'validating' and batch_idx == 1:
+            os.kill(os.getpid(), self.number)
+
+    def after_val(self, runner) -> None:
+        if self.moment == 'writing the best':
+            arm('writing', self.number)
 
 
 @HOOKS.register_module()
@@ -106,14 +127,18 @@ def train(work_dir: Path, *hooks: Hook, resuming: bool = False) -> Runner:
     cfg = Config(dict(work_dir=str(work_dir), resume=False, load_from=None))
     if resuming:
         resume.resume_from_newest(cfg)
-    save = AtomicCheckpointHook(interval=2, by_epoch=False, max_keep_ckpts=1)
+    save = AtomicCheckpointHook(
+        interval=2, by_epoch=False, max_keep_ckpts=1, save_best='largest', rule='greater'
+    )
+    batches = dict(dataset=Points(), batch_size=2)
     runner = Runner(
         Regression(),
         work_dir=cfg.work_dir,
-        train_dataloader=dict(
-            dataset=Points(), batch_size=2, sampler=dict(type='InfiniteSampler', shuffle=True)
-        ),
-        train_cfg=dict(by_epoch=False, max_iters=ITERATIONS),
+        train_dataloader=dict(batches, sampler=dict(type='InfiniteSampler', shuffle=True)),
+        train_cfg=dict(by_epoch=False, max_iters=ITERATIONS, val_interval=KILLED_AT),
+        val_dataloader=dict(batches, sampler=dict(type='DefaultSampler', shuffle=False)),
+        val_cfg=dict(),
+        val_evaluator=[Largest()],
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)),
         default_hooks=dict(checkpoint=save),
         custom_hooks=list(hooks),
