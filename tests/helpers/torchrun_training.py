@@ -7,10 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
@@ -93,16 +97,35 @@ def train(model: nn.Module, scenario: str, ranks: list[int]) -> None:
         optimizer.step()
 
 
+def replicate(network: nn.Module) -> nn.Module:
+    return DistributedDataParallel(network, find_unused_parameters=True)
+
+
+def shard(network: nn.Module) -> nn.Module:
+    """Keep a part of each parameter in each process, as FSDP does."""
+    mesh = init_device_mesh('cpu', (distributed.get_world_size(),))
+    fully_shard(network.used, mesh=mesh)
+    return network
+
+
+def whole(weight: Tensor) -> Tensor:
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight
+
+
+WAYS = (replicate, shard)
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group('gloo', timeout=timedelta(seconds=60))
     rank = distributed.get_rank()
     weights = {}
-    for scenario in SCENARIOS:
-        model = DistributedDataParallel(Network(), find_unused_parameters=True)
-        train(model, scenario, [rank])
-        weights[scenario] = model.module.used.state_dict()
-        del model  # it holds the group, whose end would else be that of this function
+    for distribute, scenario in product(WAYS, SCENARIOS):
+        network = Network()
+        train(distribute(network), scenario, [rank])
+        found = network.used.state_dict()
+        weights[distribute.__name__, scenario] = {name: whole(found[name]) for name in found}
+    del network  # it holds the group, whose end would else be that of this function
     if rank == 0:
         torch.save(weights, folder / 'weights.pth')
     distributed.barrier()

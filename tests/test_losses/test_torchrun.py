@@ -7,7 +7,7 @@ import torch
 
 from helpers import torchrun_training
 from helpers.tool_runs import ROOT, finish, free_port, start
-from helpers.torchrun_training import SCENARIOS, Network, train
+from helpers.torchrun_training import SCENARIOS, WAYS, Network, train
 
 
 def torchrun(folder, node, port):
@@ -28,11 +28,12 @@ def weights(tmp_path_factory):
     return torch.load(folder / 'weights.pth')
 
 
+@pytest.mark.parametrize('way', [way.__name__ for way in WAYS])
 @pytest.mark.parametrize('scenario', SCENARIOS)
-def test_four_processes_end_with_the_weights_of_one(weights, scenario):
+def test_four_processes_end_with_the_weights_of_one(weights, scenario, way):
     alone = Network()
     start = alone.used.weight.detach().clone()
     train(alone, scenario, list(range(4)))
     assert (alone.used.weight - start).abs().max() > 1e-3
     for name, value in alone.used.state_dict().items():
-        torch.testing.assert_close(weights[scenario][name], value, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(weights[way, scenario][name], value, rtol=1e-5, atol=1e-7)

@@ -106,3 +106,18 @@ def test_training_goes_on_under(around, scenes, tmp_path):
     assert after.isfinite().all()
     assert not torch.equal(before, after)
     assert list((tmp_path / around.__name__).glob('*.pth'))
+
+
+def test_the_flexible_runner_ends_with_the_weights_of_the_runner(scenes, tmp_path):
+    weights = []
+    for settings in (
+        {},
+        dict(runner_type='FlexibleRunner', strategy=dict(type='SingleDeviceStrategy')),
+    ):
+        cfg = recipe(scenes, tmp_path / settings.get('runner_type', 'Runner'))
+        cfg.merge_from_dict(settings)
+        runner = launch.build_runner(cfg)
+        runner.train()
+        weights.append(runner.model.state_dict())
+    plain, flexible = weights
+    assert [name for name in plain if not torch.equal(plain[name], flexible[name])] == []
