@@ -91,6 +91,13 @@ def test_wheel_that_is_built_again_is_the_same_byte_by_byte(wheel: Path, tmp_pat
     assert build('wheel', ROOT, tmp_path / 'again').read_bytes() == wheel.read_bytes()
 
 
+def test_workflows_name_the_commits_of_the_actions_that_they_run() -> None:
+    workflows = ''.join(path.read_text() for path in ROOT.glob('.github/workflows/*.yml'))
+    used = re.findall(r'uses: (\S+)', workflows)
+    assert used
+    assert [action for action in used if not re.search(r'@[0-9a-f]{40}$', action)] == []
+
+
 def test_importing_the_plugin_asks_no_other_machine(tmp_path: Path) -> None:
     guard = """
 import socket, sys
