@@ -1,8 +1,8 @@
-"""All that differs between the two lines of MMSegmentation, OneDL and OpenMMLab.
+"""All differences between the two lines of MMSegmentation, OneDL and OpenMMLab.
 
 Both install modules of the same names (``mmseg``, ``mmengine``, ``mmcv``, ``mmpretrain``) from
-distributions of different names. Nothing else in the project asks which of them is there.
-Imports of mmengine wait inside the functions, until a line has been found.
+distributions of different names. No other module asks which of them is installed. mmengine is
+imported inside functions only, after a line has been found.
 """
 
 import importlib.metadata
@@ -42,10 +42,10 @@ _DISTRIBUTIONS: dict[Line, dict[str, str]] = {
 
 
 def prepare_framework() -> None:
-    """Make the installed line of MMSegmentation fit for the plugin; what needs one does so first.
+    """Prepare the installed line of MMSegmentation; called before anything that needs it.
 
     Afterwards ``_base_ = 'mmseg::...'`` and ``'mmpretrain::...'`` resolve on both lines, and
-    ``torch.load`` takes the training state that mmengine writes into checkpoints.
+    ``torch.load`` accepts the training state that mmengine writes into checkpoints.
 
     Raises:
         ImportError: no line of MMSegmentation is installed, or parts of both are.
@@ -62,7 +62,7 @@ def prepare_framework() -> None:
 
 
 def is_mmsegmentation_installed() -> bool:
-    """Tell whether there is a package ``mmseg``, of whichever line and in whatever condition."""
+    """Tell whether a package ``mmseg`` is installed, of either line, broken or not."""
     return importlib.util.find_spec('mmseg') is not None
 
 
@@ -70,7 +70,7 @@ def find_line(installed: Collection[str]) -> Line:
     """Find the line of MMSegmentation among the names of the installed distributions.
 
     Raises:
-        ImportError: there is none, or there are parts of both; says which command mends it.
+        ImportError: there is none, or there are parts of both; says which command repairs it.
 
     >>> find_line({'torch', 'mmcv', 'mmengine', 'mmsegmentation'})
     'OpenMMLab'
@@ -92,20 +92,21 @@ def find_line(installed: Collection[str]) -> Line:
             return line
     raise ImportError(
         'MMSegmentation is not installed: found neither onedl-mmsegmentation nor mmsegmentation. '
-        'The losses, the functions and the dense CRF do without it; decode heads, data sets, hooks '
-        'and registered metrics do not. In a checkout of this project: pip install torchvision '
-        "'.[onedl]' (maintained, nothing to compile) or, beside an mmcv 2.1 built for your torch, "
-        "'.[openmmlab]'; of a wheel: 'PATH/TO/THE.whl[onedl]'."
+        'The losses, the functions and the dense CRF work without it; decode heads, data sets, '
+        'hooks and registered metrics do not. In a checkout of this project: pip install '
+        "torchvision '.[onedl]' (maintained, nothing to compile) or, with an mmcv 2.1 built for "
+        "your torch, '.[openmmlab]'; from a wheel: 'PATH/TO/THE.whl[onedl]'."
     )
 
 
 def training_state_globals() -> dict[str, Callable[..., Any]]:
-    """Map names in a checkpoint to what it may hold beside tensors and plain containers.
+    """Map the names of globals that a checkpoint may use to the objects they stand for.
 
-    These are mmengine's history buffers, and the numpy arrays and scalars (of bool, integer and
-    floating types) in them and in the message hub. A history buffer also names its statistics
-    through ``builtins.getattr``, by which a crafted file could reach any attribute of any object:
-    a function that knows these statistics alone stands in for it.
+    Besides tensors and plain containers these are mmengine's history buffers, and the NumPy arrays
+    and scalars (boolean, integer and floating point) in them and in the message hub. A history
+    buffer also refers to its statistics through ``builtins.getattr``, by which a crafted file could
+    reach any attribute of any object; it is replaced by a function that returns these statistics
+    only.
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer
@@ -126,12 +127,11 @@ def training_state_globals() -> dict[str, Callable[..., Any]]:
 
 
 def load_checkpoints_safely() -> None:
-    """Close every way to unpickle more than `training_state_globals`, here and in subprocesses.
+    """Refuse to unpickle more than :func:`training_state_globals`, here and in subprocesses.
 
-    For programs, not for libraries: it holds for all of the process. A checkpoint, on this machine
-    or at an address, that holds anything else is then refused with an UnpicklingError that names
-    the file and the object, and nothing of it has run. Below torch 2.6 this cannot be had, and a
-    warning says so.
+    For programs, not for libraries: it affects the whole process. A checkpoint, local or remote,
+    that contains anything else is refused with an UnpicklingError that names the file and the
+    object, before any of its code runs. Before torch 2.6 this is impossible, and a warning says so.
     """
     if not _torch_restricts_unpickling():
         warnings.warn(
@@ -145,18 +145,18 @@ def load_checkpoints_safely() -> None:
     os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     if hasattr(checkpoint, '_safe_torch_load'):
-        # OneDL's own loader adds the real getattr to the list, and on a refusal loads without one.
+        # OneDL's own loader allows the real getattr, and after a refusal loads without a check.
         checkpoint._safe_torch_load = torch.load
     checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     checkpoint.load_url = load_from_url
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Load a local checkpoint as mmengine does, or refuse it in words that users can act on.
+    """Load a local checkpoint as mmengine does, or say what is wrong with it and what to do.
 
     Raises:
-        UnpicklingError: it holds more than tensors and training state.
-        ValueError: it is empty, a part of a checkpoint, or none.
+        UnpicklingError: it contains more than tensors and training state.
+        ValueError: it is empty, truncated, or not a checkpoint.
     """
     from mmengine.runner import checkpoint
 
@@ -174,8 +174,8 @@ def load_from_url(
 
     Raises:
         OSError: it cannot be downloaded; says where to put the file by hand.
-        UnpicklingError: it holds more than tensors and training state.
-        ValueError: what was downloaded is empty, a part of a checkpoint, or none.
+        UnpicklingError: it contains more than tensors and training state.
+        ValueError: the file is empty, truncated, or not a checkpoint.
     """
     folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
     cached = folder / Path(urlparse(url).path).name
@@ -191,7 +191,7 @@ def load_from_url(
 
 @contextmanager
 def _explaining_refusals(filename: str, mend: str) -> Iterator[None]:
-    """Say of a checkpoint that torch.load refuses what it holds, or that it is not whole."""
+    """Explain why torch.load refuses a checkpoint: what it contains, or that it is truncated."""
     try:
         yield
     except (EOFError, RuntimeError, UnpicklingError) as error:
@@ -203,7 +203,7 @@ def _explaining_refusals(filename: str, mend: str) -> Iterator[None]:
                 'code, and nothing of it was run. If you trust its author, save its weights alone '
                 f'with {extract_weights_command(filename)}'
             ) from error
-        if _is_complete(filename, error):  # what is wrong is something else, memory perhaps
+        if _is_complete(filename, error):  # something else is wrong, perhaps too little memory
             raise
         raise ValueError(
             f'{filename} is not a whole checkpoint ({Path(filename).stat().st_size} bytes), as an '
@@ -212,10 +212,10 @@ def _explaining_refusals(filename: str, mend: str) -> Iterator[None]:
 
 
 def extract_weights_command(filename: str) -> str:
-    """Return a command that saves the weights alone of a checkpoint whose author one trusts.
+    """Return a command that extracts the weights of a checkpoint whose author you trust.
 
-    It runs what the file says. Takes a whole model, a state dict, or a dict with one in it as
-    ``state_dict`` or ``model``.
+    It runs any code in the file. The file may contain a whole model, a state dict, or a dict with
+    one as ``state_dict`` or ``model``.
     """
     weights = json.dumps(f'{Path(filename).with_suffix("")}_weights.pth')
     code = (
@@ -229,19 +229,19 @@ def extract_weights_command(filename: str) -> str:
 
 
 def _is_complete(filename: str, error: Exception) -> bool:
-    """Tell whether a file is whole; one in torch's old format is, if objects in it were refused."""
+    """Tell whether a file is complete; in torch's old format, if it failed on a refused object."""
     return zipfile.is_zipfile(filename) or 'GLOBAL' in str(error)
 
 
 class ResumedBatches:
     """The endless iterator of mmengine's iteration-based loop, already at the right batch.
 
-    On resume the loop asks for the batches that the run has trained on, in order to drop them: one
-    by one (OpenMMLab) or through ``skip_iter`` (OneDL). It gets them for nothing.
+    On resume the loop asks for the batches that the run has trained on, only to drop them: one by
+    one (OpenMMLab) or through ``skip_iter`` (OneDL). They are not loaded.
 
     Args:
-        batches: Those that are left.
-        trained: Number of batches that the run has trained on.
+        batches: the remaining batches.
+        trained: number of batches that the run has trained on.
     """
 
     def __init__(self, batches: Iterable[Any], trained: int) -> None:
@@ -263,9 +263,9 @@ class ResumedBatches:
 
 
 def drops_trained_batches(loop: Any) -> bool:
-    """Tell whether mmengine's iteration-based loop drops on resume what was trained on.
+    """Tell whether mmengine's iteration-based loop drops the batches trained on when it resumes.
 
-    A user of OneDL may ask it to start over with the data.
+    With OneDL, a config may ask it to start the data over.
     """
     return not getattr(loop, 'fast_forward_on_resume', False)
 
@@ -283,7 +283,7 @@ def _installed_distributions() -> set[str]:
 
 
 def _torch_restricts_unpickling() -> bool:
-    """From 2.6 on torch.load is restricted by default, and its list of exceptions takes names."""
+    """Tell whether torch.load is restricted by default and allows globals by name (torch 2.6)."""
     major, minor = torch.__version__.split('.')[:2]
     return (int(major), int(minor)) >= (2, 6)
 
@@ -296,7 +296,7 @@ def _resolve_scopes_to_onedl() -> None:
 
 
 def _explain_missing_pkg_resources() -> None:
-    """Let OpenMMLab's mmengine fail with a mend where it looks for the package of a '::' base."""
+    """Let OpenMMLab's mmengine say what to install when a '::' base needs pkg_resources."""
     from mmengine.config import config
 
     def is_installed(package: str) -> bool:
@@ -310,7 +310,7 @@ def _explain_missing_pkg_resources() -> None:
 
 
 def _history_statistic(owner: type, name: str) -> Callable[..., Any]:
-    """``getattr`` for nothing but the statistics of mmengine's history buffers."""
+    """Return a statistic of mmengine's history buffers, and refuse any other ``getattr``."""
     from mmengine.logging import HistoryBuffer
 
     if owner is not HistoryBuffer or name not in ('current', 'max', 'mean', 'min'):

@@ -1,8 +1,8 @@
-"""Register the losses with MMSegmentation, of whose installation all else here stands.
+"""Register the losses with MMSegmentation.
 
 Subpackages that need MMSegmentation import this module first: it prepares the installed line, or
 raises an ImportError that says what is missing or installed twice. The losses themselves are plain
-``torch.nn`` modules and know nothing of it.
+``torch.nn`` modules and do not depend on it.
 """
 
 from mmseg_rmi import compat

@@ -1,4 +1,4 @@
-"""Arguments of one head that a config hands to another."""
+"""Arguments of one head that a config passes to another."""
 
 from collections.abc import Mapping
 from inspect import signature
@@ -17,7 +17,7 @@ def refuse_other_arguments(head: type, arguments: Mapping[str, Any]) -> None:
     unknown = [name for name in arguments if name not in known]
     if unknown:
         raise TypeError(
-            f'{head.__name__} has no argument {", ".join(map(repr, unknown))}. Of the head that it '
-            'replaces a config inherits them, unless it says '
+            f'{head.__name__} has no argument {", ".join(map(repr, unknown))}. A config inherits '
+            'the arguments of the head that it replaces, unless it has '
             f"decode_head=dict(_delete_=True, type='{head.__name__}', ...)"
         )

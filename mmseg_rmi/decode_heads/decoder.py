@@ -1,4 +1,4 @@
-"""The decoder that makes DeepLabv3+ of DeepLabv3."""
+"""The decoder that DeepLabv3+ adds to DeepLabv3."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Decoder(nn.Module):
-    """Low-level features, reduced, refine the up-sampled coarse ones in two 3x3 convolutions.
+    """Refine up-sampled coarse features with reduced low-level ones, by two 3x3 convolutions.
 
     Unlike in ``mmseg.models.DepthwiseSeparableASPPHead``, the convolutions are plain, as in the
     networks of the paper.
@@ -18,7 +18,7 @@ class Decoder(nn.Module):
         c1_in_channels: channels of the low-level features.
         c1_channels: channels they are reduced to.
         channels: channels of the coarse features and of the output.
-        align_corners: how the coarse features are up-sampled, see ``torch.nn.functional``.
+        align_corners: of the up-sampling, see ``torch.nn.functional.interpolate``.
         layer_cfg: ``conv_cfg``, ``norm_cfg`` and ``act_cfg`` of all ``mmcv.cnn.ConvModule``.
 
     Source: Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
@@ -42,7 +42,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, low_level: Tensor, coarse: Tensor) -> Tensor:
-        """Map ``B x c1_in_channels x H' x W'`` and ``B x channels x h x w`` to the finer grid."""
+        """Fuse ``B x c1_in_channels x H' x W'`` and ``B x channels x h x w``, at ``H' x W'``."""
         low_level = self.reduction(low_level)
         coarse = resize(
             coarse,

@@ -11,19 +11,19 @@ from mmseg_rmi.decode_heads.arguments import refuse_other_arguments
 from mmseg_rmi.decode_heads.aspp import ASPP
 from mmseg_rmi.utils.checks import check_integer
 
-MOST = 2**16  # channels, or pixels between the taps of a convolution, that a network can have
+MOST = 2**16  # channels, or dilation rate, that a network may have
 
 
 @MODELS.register_module()
 class DeepLabV3Head(BaseDecodeHead):
     """ASPP, element-wise dropout and a 1x1 classifier.
 
-    Every convolution starts from Kaiming's normal distribution by fan-in. Any backbone of mmseg or
-    mmpretrain will do.
+    Convolutions are initialised from Kaiming's normal distribution by fan-in. Any backbone of mmseg
+    or mmpretrain will do.
 
     Args:
-        in_channels: channels of the backbone's features number ``in_index`` (the last by default);
-            of several, with ``input_transform='resize_concat'``.
+        in_channels: channels of the backbone's features at ``in_index`` (the last by default), or a
+            list of them with ``input_transform='resize_concat'``.
         channels: depth of the ASPP, 256 in the paper.
         dilations: rates of the ASPP, (1, 6, 12, 18) at output stride 16.
         **kwargs: passed on to ``BaseDecodeHead``: ``num_classes``, ``dropout_ratio``,

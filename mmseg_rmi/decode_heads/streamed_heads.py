@@ -1,7 +1,7 @@
 """Decode heads that never hold the batch's logits at full resolution.
 
-Each is an MMSegmentation head, or one of the paper's, with the same arguments, parameters and
-state-dict keys; only the way to the loss differs.
+Each is a head of MMSegmentation, or of the paper, with the same arguments, parameters and
+state-dict keys; only the computation of the loss differs.
 """
 
 from collections.abc import Callable
@@ -28,24 +28,26 @@ from mmseg_rmi.losses.validation import resolve_ignore_index, squeeze_labels
 
 
 class RegionLossMixin:
-    """Streams the RMI loss of a decode head image by image.
+    """Stream the RMI loss of a decode head image by image.
 
     Put it before any head of MMSegmentation that up-samples its logits bilinearly to the labels, as
-    ``BaseDecodeHead`` does: ``class MyRMIHead(RegionLossMixin, MyHead)``. The losses and gradients
-    are those of the plain head, to rounding. The log shows ``loss_bce`` (or ``loss_ce``) and
+    ``BaseDecodeHead`` does: ``class MyRMIHead(RegionLossMixin, MyHead)``. Losses and gradients are
+    those of the plain head, to rounding. The log shows ``loss_bce`` (or ``loss_ce``) and
     ``loss_region``, whose sum is the plain head's ``loss_rmi``, ``rmi_score`` (how much of the true
     regions the prediction explains, 0 to 1) and ``acc_seg``. A head that adds losses of its own in
-    ``loss_by_feat`` is refused where the class is defined, as these would be left out; add them in
-    the new class, to what ``super().loss_by_feat`` returns. What a head adds in ``loss`` is kept.
+    ``loss_by_feat`` is refused when the class is defined, because they would be lost; add them in
+    the new class, to what ``super().loss_by_feat`` returns. Losses that a head adds in ``loss`` are
+    kept.
 
     Raises:
-        TypeError: ``loss_decode`` is not one :class:`mmseg_rmi.losses.RMILoss`, or a subclass of it
-            with another ``forward`` but the same ``stream``; of a class, the mixin does not come
-            first, or would leave out losses; of a batch, the head's ``loss`` leaves out RMI.
+        TypeError: ``loss_decode`` is not one :class:`mmseg_rmi.losses.RMILoss`, or is a subclass of
+            it with another ``forward`` but the same ``stream``. When a class is defined: the mixin
+            does not come first, or losses would be lost. In training: the head's ``loss`` does not
+            return the RMI loss.
         ValueError: a pixel sampler is set; it would need logits at full resolution.
     """
 
-    # of the head that it is mixed into
+    # Provided by the head that this is mixed into.
     loss_decode: Any
     sampler: Any
     ignore_index: int | None
@@ -69,14 +71,14 @@ class RegionLossMixin:
             if base is not BaseDecodeHead:
                 raise TypeError(
                     f'{cls.__name__} would leave out the losses of {base.__name__}.loss_by_feat: '
-                    f'stream a base of {base.__name__} that has none of its own, and add its '
+                    f'stream a base of {base.__name__} that adds none of its own, and add its '
                     f'losses in {cls.__name__}.loss_by_feat to what super().loss_by_feat returns'
                 )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         name = type(self).__name__
         if not isinstance(self, BaseDecodeHead):
-            raise TypeError(f'{name} is no BaseDecodeHead, whose losses alone can be streamed')
+            raise TypeError(f'{name} is not a BaseDecodeHead, and only those can be streamed')
         refuse_other_arguments(type(self), kwargs)
         kwargs.setdefault('loss_decode', dict(type='RMILoss'))
         super().__init__(*args, **kwargs)
@@ -98,13 +100,13 @@ class RegionLossMixin:
             )
 
     def loss(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Compute the losses of a batch as the head does, and see that RMI is among them."""
+        """Compute the losses of a batch as the head does, and check that RMI is among them."""
         losses = super().loss(*args, **kwargs)  # type: ignore[misc]
         if not any('region' in name for name in losses):
             name = type(self).__name__
             raise TypeError(
-                f'{name}.loss gives {", ".join(losses)} and no loss_region, so that {name} would '
-                'not train with RMI: let it take in what self.loss_by_feat returns'
+                f'{name}.loss returns {", ".join(losses)} and no loss_region, so that {name} would '
+                'not train with RMI: let it include what self.loss_by_feat returns'
             )
         return losses
 
@@ -113,7 +115,7 @@ class RegionLossMixin:
 
         Args:
             seg_logits: ``B x C x H' x W'``.
-            batch_data_samples: hold the labels, ``1 x H x W`` each.
+            batch_data_samples: data samples with the labels, ``1 x H x W`` each.
 
         Returns:
             ``loss_bce`` or ``loss_ce``, ``loss_region``, ``acc_seg`` (in percent) and, unless
@@ -136,7 +138,7 @@ class RegionLossMixin:
 
     @torch.no_grad()
     def _count_correct(self, logits: Tensor, labels: Tensor, by_argmax: Tensor) -> Tensor:
-        """Count the pixels predicted right; of a binary map by the head's threshold."""
+        """Count the pixels predicted correctly; in a binary map, by the head's threshold."""
         if self.out_channels > 1:
             return by_argmax
         correct = torch.zeros_like(by_argmax)

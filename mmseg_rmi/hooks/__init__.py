@@ -1,4 +1,4 @@
-"""Hooks: whole checkpoints, exact resumption, an end to diverged runs, late regions, scores."""
+"""Hooks: atomic checkpoints, exact resumption, diverged runs, region warm-up, logging."""
 
 import mmseg_rmi.registry  # noqa: F401 (or an error that says what is missing)
 from mmseg_rmi.hooks.atomic_checkpoint_hook import AtomicCheckpointHook

@@ -1,4 +1,4 @@
-"""Checkpoints that a kill or a full disk cannot cost."""
+"""Checkpoints that survive a killed process or a full disk."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BACKEND = 'atomic'
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """Save checkpoints so that there is a whole one at any time.
+    """Save checkpoints so that there is a complete one at any time.
 
-    MMEngine deletes the checkpoint that makes room, then writes the new one in place: a process
-    that is killed in between leaves a part of a file, and with ``max_keep_ckpts=1`` nothing else.
-    This hook writes beside, renames, and then deletes. ``tools/train.py`` takes it in the place of
-    ``CheckpointHook``; the arguments are the same.
+    MMEngine deletes an old checkpoint and then writes the new one in place: a process that is
+    killed in between leaves a truncated file and, with ``max_keep_ckpts=1``, nothing else. This
+    hook writes to a temporary file, renames it, and then deletes. ``tools/train.py`` uses it
+    instead of ``CheckpointHook``; the arguments are the same.
 
     Example:
         >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1000))
@@ -33,7 +33,7 @@ class AtomicCheckpointHook(CheckpointHook):
     file_backend: Any
 
     def before_train(self, runner: Runner) -> None:
-        """Choose how files are written, unless the config does."""
+        """Choose the backend that writes files, unless the config does."""
         remote = '://' in str(self.out_dir or runner.work_dir)
         if self.backend_args is None and self.file_client_args is None and not remote:
             self.backend_args = dict(backend=BACKEND)
@@ -49,7 +49,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _removing_last(self) -> Iterator[None]:
-        """Put off what is removed in the meantime; without success it stays."""
+        """Delay the removal of files until a save has succeeded."""
         if isinstance(self.file_backend, _RemovingLater):  # a save within a save
             yield
             return
@@ -64,10 +64,10 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 class AtomicLocalBackend(LocalBackend):
-    """Local files that are there whole or not at all."""
+    """Local files that are written completely or not at all."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes to a file beside, see them to the disk, and rename it."""
+        """Write bytes to a temporary file, flush it to the disk, and rename it."""
         partial = Path(f'{filepath}.partial')
         try:
             super().put(obj, partial)
@@ -80,7 +80,7 @@ class AtomicLocalBackend(LocalBackend):
 
 
 class _RemovingLater:
-    """A file backend that keeps a list of what it is told to remove."""
+    """A file backend that records removals instead of carrying them out."""
 
     def __init__(self, backend: Any) -> None:
         self.backend = backend

@@ -1,4 +1,4 @@
-"""Train in the memory layout that convolutions on CPUs, and of half precision on GPUs, prefer."""
+"""The memory layout preferred by convolutions on CPUs, and in half precision on GPUs."""
 
 import torch
 from mmengine.hooks import Hook
@@ -8,16 +8,16 @@ from mmseg.registry import HOOKS
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Lay the weights of the model out with their channels last; the features follow.
+    """Store the weights of the model in channels-last layout; features follow it.
 
-    Nothing else changes: shapes stay ``B x C x H x W``, and values the same but for rounding.
+    Nothing else changes: shapes stay ``B x C x H x W``, and values are the same to rounding.
 
     Example:
         >>> custom_hooks = [dict(type='ChannelsLastHook')]
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Change the layout of the weights that are there by now."""
+        """Change the layout of the weights."""
         runner.model.to(memory_format=torch.channels_last)
 
     before_test = before_train

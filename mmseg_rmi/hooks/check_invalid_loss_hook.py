@@ -1,4 +1,4 @@
-"""Stop a run whose loss is no longer a number."""
+"""Stop a run whose loss is no longer finite."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from mmseg_rmi.utils.checks import check_integer
 class CheckInvalidLossHook(Hook):
     """Stop training when a logged loss is infinite or NaN, as MMDetection's hook of this name does.
 
-    The loss is looked at every so many iterations, because to look is to wait for the GPU.
+    The loss is checked at intervals only, because a check waits for the GPU.
 
     Args:
-        interval: Number of iterations from one look to the next, at least 1.
+        interval: number of iterations between checks, at least 1.
 
     Raises:
-        ValueError: The interval is less than 1.
-        TypeError: The interval is no integer.
-        FloatingPointError: A loss is not finite; names it, its value and the iteration.
+        ValueError: the interval is less than 1.
+        TypeError: the interval is not an integer.
+        FloatingPointError: a loss is not finite; names it, its value and the iteration.
 
     Example:
         >>> custom_hooks = [dict(type='CheckInvalidLossHook', interval=50)]
@@ -34,7 +34,7 @@ class CheckInvalidLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Look at the losses of this iteration, if it is its turn."""
+        """Check the losses of this iteration, if its turn has come."""
         if not self.every_n_train_iters(runner, self.interval):
             return
         losses = {name: value for name, value in outputs.items() if 'loss' in name}

@@ -1,4 +1,4 @@
-"""Logging of a test in several processes whose file of scores stays whole."""
+"""Logging of a distributed test, with an intact file of scores."""
 
 from mmengine.dist import master_only
 from mmengine.hooks import LoggerHook
@@ -8,10 +8,10 @@ from mmseg.registry import HOOKS
 
 @HOOKS.register_module()
 class MainProcessLoggerHook(LoggerHook):
-    """Let the main process alone write a test's scores to ``<work_dir>/<time>/<time>.json``.
+    """Let only the main process write a test's scores to ``<work_dir>/<time>/<time>.json``.
 
-    mmengine's ``LoggerHook`` lets every process write that file, all under the same name at the
-    same time, and what they leave is at times no JSON. ``tools/test.py`` uses this one instead.
+    With mmengine's ``LoggerHook`` all processes write to the same file at the same time, which at
+    times leaves invalid JSON. ``tools/test.py`` uses this one instead.
 
     Example:
         >>> default_hooks = dict(logger=dict(type='MainProcessLoggerHook', interval=50))

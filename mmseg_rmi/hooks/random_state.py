@@ -1,4 +1,4 @@
-"""States of the global random generators: python's, NumPy's, torch's, the current GPU's."""
+"""States of the global random generators: Python's, NumPy's, PyTorch's, the current GPU's."""
 
 import random
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ RandomState = dict[str, Any]
 
 
 def host_state() -> RandomState:
-    """State of the generators in main memory, as numbers, strings, tuples and tensors alone.
+    """Return the state of the generators on the CPU, in numbers, strings, tuples and tensors.
 
-    ``torch.load(weights_only=True)`` therefore reads it back.
+    ``torch.load(weights_only=True)`` can therefore read it.
     """
     # Transforms of mmcv and mmseg draw from the global, legacy generator.
     name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
@@ -26,7 +26,7 @@ def host_state() -> RandomState:
 
 
 def set_host_state(state: RandomState) -> None:
-    """Put the generators in main memory into a state that :func:`host_state` returned."""
+    """Restore the generators on the CPU to a state that :func:`host_state` returned."""
     random.setstate(state['python'])
     name, keys, *rest = state['numpy']
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
@@ -34,7 +34,7 @@ def set_host_state(state: RandomState) -> None:
 
 
 def process_state() -> RandomState:
-    """State of all generators of this process, that of its current GPU included."""
+    """Return the state of all generators of this process, including its current GPU's."""
     state = host_state()
     if torch.cuda.is_available():
         state['cuda'] = torch.cuda.get_rng_state()
@@ -42,7 +42,7 @@ def process_state() -> RandomState:
 
 
 def set_process_state(state: RandomState) -> None:
-    """Put all generators of this process into a state that :func:`process_state` returned."""
+    """Restore all generators of this process to a state that :func:`process_state` returned."""
     set_host_state(state)
     if 'cuda' in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state['cuda'].cpu())
@@ -50,7 +50,7 @@ def set_process_state(state: RandomState) -> None:
 
 @contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
-    """Draw from generators seeded by ``entropy``, then leave the global ones as they were.
+    """Seed the global generators on the CPU by ``entropy``, and restore them afterwards.
 
     Example:
         >>> import random
@@ -64,7 +64,7 @@ def seeded(*entropy: int) -> Iterator[None]:
     words = np.random.SeedSequence(entropy).generate_state(4)
     random.seed(words.tobytes())
     np.random.seed(words)  # noqa: NPY002
-    # torch.manual_seed would seed the GPUs as well, out of whose stream dropout draws.
+    # torch.manual_seed would also seed the GPUs, whose generators dropout draws from.
     torch.default_generator.manual_seed(int(words[0]) << 32 | int(words[1]))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Bring the region term in once the network tells the classes apart."""
+"""A late start of the region term, once the network tells the classes apart."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,24 +13,24 @@ from mmseg_rmi.utils.checks import check_number
 
 @HOOKS.register_module()
 class RegionTermWarmUpHook(Hook):
-    """Train with the pixel-wise term alone at first, then let the region term in bit by bit.
+    """Train with the pixel-wise term only at first, then bring in the region term gradually.
 
-    The region term compares maps within an image, class by class, and says nothing about a class
-    that the image lacks: of a network that does not tell classes apart it wants one map of
-    whatever stands out, for all of them. In a short training that may keep classes from being
+    The region term compares maps within an image, class by class, and ignores classes that are
+    absent from the image. While a network does not tell classes apart, it therefore favours one map
+    of whatever stands out, for all classes. In a short training this may keep classes from being
     learnt at all.
 
-    With t the share of the training that is over, ``s = (t - begin) / (end - begin)``, kept within
-    0 and 1, every ``RMILoss`` trains with ``lambda' = 1 - s (1 - lambda)`` in the place of its
-    lambda; one that is the region term alone (lambda 0) with ``s`` times its ``loss_weight``. A
-    resumed run goes on where it was.
+    With t the share of the training that is done and ``s = (t - begin) / (end - begin)``, clamped
+    to [0, 1], every ``RMILoss`` trains with ``1 - s (1 - lambda)`` instead of its lambda; one that
+    is the region term alone (lambda 0), with ``s`` times its ``loss_weight``. A resumed run
+    continues where it was.
 
     Args:
         begin: share of the training before which there is no region term, in [0, 1].
         end: share of the training from which there is all of it, in [begin, 1].
 
     Raises:
-        ValueError: ``begin`` and ``end`` are not as above; or, at the start of training, the model
+        ValueError: ``begin`` or ``end`` is out of range; or, at the start of training, the model
             has no ``RMILoss``.
         TypeError: one of them is not a number.
 
@@ -45,7 +45,7 @@ class RegionTermWarmUpHook(Hook):
             raise ValueError(f'need 0 <= begin <= end <= 1, got begin={begin} and end={end}')
         self.begin = begin
         self.end = end
-        self._losses: list[tuple[RMILoss, float, float]] = []  # with lambda and weight in the end
+        self._losses: list[tuple[RMILoss, float, float]] = []  # with final lambda and weight
 
     def before_train(self, runner: Runner) -> None:
         """Find the losses."""
@@ -55,7 +55,7 @@ class RegionTermWarmUpHook(Hook):
                 'RegionTermWarmUpHook needs a model with an RMILoss, and there is none: set '
                 "loss_decode=dict(type='RMILoss'), or leave out the hook"
             )
-        self._set(1.0)  # what an interrupted training of this process left halfway
+        self._set(1.0)  # in case an earlier training in this process was interrupted
         self._losses = [(loss, loss.settings.loss_lambda, loss.loss_weight) for loss in found]
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -63,11 +63,11 @@ class RegionTermWarmUpHook(Hook):
         self._set(self.share(runner.iter / runner.max_iters))
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the losses as the config has them."""
+        """Restore the losses to the settings of the config."""
         self._set(1.0)
 
     def share(self, progress: float) -> float:
-        """Return the part of the region term that counts after this share of the training.
+        """Return s, the factor of the region term, at this share of the training.
 
         Example:
             >>> [RegionTermWarmUpHook(0.25, 0.75).share(t) for t in (0.0, 0.5, 0.75, 1.0)]

@@ -1,4 +1,4 @@
-"""Exact resumption: random states in checkpoints, and augmentation that needs no state."""
+"""Exact resumption: random states in checkpoints, and augmentation without a state."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ KEY = 'random_states'
 
 @HOOKS.register_module()
 class RNGStateHook(Hook):
-    """Let a run that was killed and resumed end with the weights of an undisturbed one.
+    """Let a run that was killed and resumed end with the weights of an uninterrupted one.
 
-    mmengine's checkpoints hold no random states. This hook adds, per rank, those of python, NumPy,
-    torch and the GPU, restores them on resume, and hides from them what validation draws. The
-    training loader is replaced by one whose augmentation depends on the seed, the rank and the
-    number of the sample alone, so that a resumed run loads nothing twice.
+    mmengine's checkpoints contain no random states. For each rank, this hook adds those of Python,
+    NumPy, PyTorch and the GPU, and restores them on resume and after validation, which draws from
+    them. It replaces the training loader by one whose augmentation depends only on the seed, the
+    rank and the number of the sample, so that a resumed run loads nothing twice.
 
     The weights agree bit for bit where the device computes deterministically (CPUs do; on GPUs set
     ``randomness=dict(deterministic=True)``) and the number of processes stays the same.
@@ -36,11 +36,11 @@ class RNGStateHook(Hook):
 
     def __init__(self) -> None:
         self._loaded: list[RandomState] | None = None
-        # One state per rank after the latest iteration, once somebody wanted to know.
+        # One state per rank after the latest iteration, if it was needed.
         self._states: list[RandomState] | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the states for the case that the run resumes from this checkpoint."""
+        """Keep the states in case the run resumes from this checkpoint."""
         self._loaded = checkpoint.get(KEY)
 
     def before_train(self, runner: Runner) -> None:
@@ -52,33 +52,33 @@ class RNGStateHook(Hook):
             saved = 0 if self._loaded is None else len(self._loaded)
             runner.logger.warning(
                 f'The checkpoint holds the random states of {saved} processes and the run has '
-                f'{runner.world_size}: it goes on with other random numbers than an undisturbed '
-                'run would.'
+                f'{runner.world_size}: it continues with other random numbers than an '
+                'uninterrupted run would.'
             )
             return
         set_process_state(self._loaded[runner.rank])
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Forget the states of the iteration before."""
+        """Forget the states of the previous iteration."""
         self._states = None
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Gather the states ahead of a checkpoint, which the main process saves on its own."""
+        """Gather the states before a checkpoint, which the main process saves alone."""
         if any(_is_due(hook, runner) for hook in runner.hooks):
             self._gather()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Gather the states ahead of a checkpoint by epoch."""
+        """Gather the states before a checkpoint at the end of an epoch."""
         self._gather()
 
     def before_val(self, runner: Runner) -> None:
-        """Note the states that training goes on with."""
+        """Gather the states with which training will continue."""
         self._gather()
 
     def after_val(self, runner: Runner) -> None:
-        """Undo what validation drew: a worker's base seed, for one."""
+        """Undo what validation drew, such as the base seed of its workers."""
         if self._states is not None:
             set_process_state(self._states[runner.rank])
 
@@ -98,7 +98,7 @@ def _seed_samples(runner: Runner) -> None:
     shared = torch.tensor(runner.seed)
     broadcast(shared)  # with diff_rank_seed, ranks have their own seeds, but one for the sampler
     seed = int(shared)
-    # Built anew: the loop's may have been drawn from, and has the seed from before resumption.
+    # Built anew: the loop's may have been used already, and has the seed from before resumption.
     settings = runner.cfg.get('train_dataloader')
     if settings is None:
         raise ValueError(

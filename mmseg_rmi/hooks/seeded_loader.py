@@ -1,9 +1,9 @@
-"""A data loader whose augmentation of a sample depends on nothing but the sample's number.
+"""A data loader whose augmentation of a sample depends only on the number of the sample.
 
-A worker's random generators remember every sample that the worker has prepared, so a resumed run
-would have to load all past samples again to augment the next one alike. Here each sample gets
-generators of its own, seeded by the run's seed, the rank, the number of the batch and the place in
-it. A run can then go on from any batch at once, and gives the same with any number of workers.
+The random generators of a worker depend on every sample that it has prepared, so a resumed run
+would have to load all past samples again to augment the next one in the same way. Here each sample
+has its own generators, seeded by the seed of the run, the rank, the number of the batch and the
+place in it. A run can then continue from any batch at once, with any number of workers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ LOADER_SETTINGS = (
 
 
 class SeededDataset(Dataset):
-    """A data set that draws what is random about a sample from the sample's own generators."""
+    """A data set that draws all random numbers for a sample from the sample's own generators."""
 
     def __init__(self, dataset: Dataset, *entropy: int) -> None:
         self.dataset = dataset
@@ -65,18 +65,18 @@ class NumberedBatches(Sampler):
 
 
 def seeded_loader(loader: DataLoader, entropy: tuple[int, ...], trained: int) -> DataLoader:
-    """``loader`` at the start of an epoch, with samples that bring their own generators.
+    """Rebuild a loader at the start of an epoch, so that each sample has its own generators.
 
     Args:
-        loader: The loader, of which nothing has been drawn.
-        entropy: The seed of the run and the rank.
-        trained: Number of batches that the run has trained on before.
+        loader: a loader that has not been used yet.
+        entropy: seed of the run and rank.
+        trained: number of batches that the run has trained on before.
     """
     return _rebuild(loader, entropy, NumberedBatches(_batches(loader), trained, loader))
 
 
 def endless_seeded_loader(loader: DataLoader, entropy: tuple[int, ...], trained: int) -> DataLoader:
-    """The same without end and past the batches that the run has trained on."""
+    """Rebuild a loader likewise, without an end, and skip the batches already trained on."""
     batches = islice(_epochs(loader), trained, None)
     return _rebuild(loader, entropy, NumberedBatches(batches, trained, loader))
 
@@ -89,7 +89,7 @@ def _epochs(loader: DataLoader) -> Iterator[list[int]]:
 
 
 def _sampler(loader: DataLoader) -> Any:
-    # Not loader.sampler, which a batch sampler from the config leaves at torch's default.
+    # Not loader.sampler, which stays torch's default if the config has a batch sampler.
     return cast(Any, loader.batch_sampler).sampler
 
 

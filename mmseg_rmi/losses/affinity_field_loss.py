@@ -30,7 +30,7 @@ from mmseg_rmi.losses.validation import (
 from mmseg_rmi.utils.checks import check_integer, check_number
 from mmseg_rmi.utils.tracing import full_precision, is_compiling
 
-LABEL_VALUES = 256  # that a label map of 8 bits may hold: one row of weights for each
+LABEL_VALUES = 256  # of an 8-bit label map, each with its own row of weights
 
 
 class AffinityFieldLoss(nn.Module):
@@ -44,15 +44,16 @@ class AffinityFieldLoss(nn.Module):
     Args:
         sizes: distances to a pixel's eight neighbours on the down-sampled map; 1 is a 3 x 3 window.
             Several sizes are averaged.
-        adaptive: learn the weights of that average, by the label of the centre, apart for edges
-            and others: parameters that start equal and climb the loss, as the original does.
-        margin: KL divergence in nats from which on the two pixels of an edge differ enough.
-        downsample_factor: DF; 1 takes the maps as they are.
+        adaptive: learn the weights of that average, for each label of the centre pixel and
+            separately for edges and non-edges. As in the original, these parameters start out
+            equal and ascend the loss.
+        margin: KL divergence, in nats, beyond which the two pixels of an edge differ enough.
+        downsample_factor: DF; 1 leaves the maps as they are.
         decay_base: at least 1; 20 in the RMI authors' code, 10 in the original, 1 for no decay.
-        ignore_index: label of pixels that do not count, where a call names none; None if all do.
-        loss_weight: factor of the whole.
+        ignore_index: label to ignore, unless a call gives another; None ignores nothing.
+        loss_weight: factor of the whole loss.
         loss_name: name in the log; must contain ``'loss'``.
-        **other_arguments: those of another loss, left over from a config; refused.
+        **other_arguments: arguments of another loss, inherited by a config; raise a TypeError.
 
     Source: Ke et al., "Adaptive Affinity Fields for Semantic Segmentation", ECCV 2018; "Affinity"
     in tables 1 and 4 of the RMI paper.
@@ -63,7 +64,7 @@ class AffinityFieldLoss(nn.Module):
         tensor(0.6931)
     """
 
-    use_sigmoid = False  # how test-time fusion learns what the logits are
+    use_sigmoid = False  # tells test-time fusion how logits become probabilities
 
     def __init__(
         self,
@@ -114,8 +115,8 @@ class AffinityFieldLoss(nn.Module):
             logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C is at least 2.
             labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` or ``ignore_index``.
             weight: ``B x H x W``, scales the cross entropy.
-            ignore_index: label of pixels that do not count; None if all do; by default the loss's.
-            **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
+            ignore_index: label to ignore; None ignores nothing; the constructor's by default.
+            **kwargs: ``reduction_override`` and ``avg_factor``, accepted only without effect.
 
         Returns:
             Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not.
@@ -131,7 +132,7 @@ class AffinityFieldLoss(nn.Module):
         ignore_index = resolve_ignore_index(ignore_index)
         self._check_channels(logits)
         self._check_neighbours_fit(logits)
-        labels = labels.long()  # a narrow type would wrap the numbers it is compared with
+        labels = labels.long()  # numbers compared with a narrow type would wrap around
         self.label_watch.see(labels, ignore_index)
         pixels, pairs = self._divisors(labels, logits.shape[1], ignore_index)
         with full_precision(logits.device.type):
@@ -148,15 +149,15 @@ class AffinityFieldLoss(nn.Module):
             )
             loss = _cross_entropy_sum(logits, labels, weight, ignore_index) / pixels
             loss = loss + self.decay_base ** -_progress(affinity.detach()) * affinity
-            # Both terms pass over ignored pixels, but a logit there that is no number must show.
+            # Both terms skip ignored pixels, but a NaN among their logits must not go unnoticed.
             loss = loss + 0 * logits.sum()
         return propagate_nonfinite(self.loss_weight * loss)
 
     @property
     def size_weights(self) -> Tensor | None:
-        """Weights of the sizes, by label, of edges and of others, ``2 x 256 x K``; None if equal.
+        """Weights of the sizes for edges and non-edges, by label: ``2 x 256 x K``; None if equal.
 
-        Their gradient by the scores has its sign reversed, so that descending the loss climbs it.
+        Their gradient is negated, so that an optimizer that descends the loss makes them ascend it.
         """
         if self.size_scores is None:
             return None
@@ -168,7 +169,7 @@ class AffinityFieldLoss(nn.Module):
         return self._loss_name
 
     def _divisors(self, labels: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
-        """Valid pixels, and elements that are edges and that are not, of the global batch."""
+        """Count the valid pixels, and the edges and non-edges, of the global batch."""
         pixels = (labels != ignore_index).sum().reshape(1)
         small = downsample_labels(labels, self.downsample_factor)
         elements = count_elements(small, classes, self.sizes, ignore_index)
@@ -201,7 +202,7 @@ class AffinityFieldLoss(nn.Module):
 
 
 def training_progress() -> float:
-    """Share of its iterations that MMEngine's running training has done, in [0, 1); else 0."""
+    """Return the share of MMEngine's current training that is done, in [0, 1); 0 without one."""
     if sys.modules.get('mmengine') is None:
         return 0.0
     from mmengine.logging import MessageHub
@@ -213,7 +214,7 @@ def training_progress() -> float:
 
 
 def _progress(like: Tensor) -> Tensor | float:
-    """Share of the training, as an operator within a graph: a constant would stop the decay."""
+    """Return the progress; in a graph through an operator, as a constant would stop the decay."""
     return torch.ops.mmseg_rmi.training_progress(like) if is_compiling() else training_progress()
 
 

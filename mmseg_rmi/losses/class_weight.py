@@ -23,11 +23,11 @@ def load_class_weight(value: ClassWeight | None) -> Tensor | None:
     Args:
         value: a list, tuple, one-dimensional array or tensor of at least one number, finite and at
             least 0; or the name of a ``.npy``, ``.json``, ``.yaml`` or ``.pkl`` file that holds
-            one. As everywhere, a ``.pkl`` can run code: take it from whom you trust. All but
-            ``.npy`` are read by mmengine.
+            one. Loading a ``.pkl`` file can run code: use only files that you trust. All formats
+            but ``.npy`` need mmengine.
 
     Returns:
-        ``C``, float32, in main memory and a copy; None for None.
+        ``C``, float32, a copy on the CPU; None for None.
 
     Raises:
         TypeError: not such a list, or an entry that is not a number.
@@ -45,12 +45,12 @@ def load_class_weight(value: ClassWeight | None) -> Tensor | None:
     if not isinstance(content, (list, tuple)):
         raise TypeError(
             f'class_weight must be one number per class (a list, tuple, array or tensor, or a file '
-            f'of one), got {_shown(value, content)}'
+            f'that holds one), got {_shown(value, content)}'
         )
     if not content:
         raise ValueError(
             f'class_weight must hold one number per class, got {_shown(value, content)}: leave it '
-            'out (None) to weigh all classes alike'
+            'out (None) to weight all classes equally'
         )
     for entry in content:
         _check_entry(entry)
@@ -73,7 +73,7 @@ def _check_entry(entry: Any) -> None:
 
 
 def _shown(value: object, content: object) -> str:
-    """The argument and, of a file, the start of what it holds."""
+    """Format the argument and, for a file, the start of its content."""
     held = repr(content)[:80]
     return f'{value}, which holds {held}' if isinstance(value, (str, os.PathLike)) else held
 

@@ -1,4 +1,4 @@
-"""Steps whose loss is not finite."""
+"""Gradients of a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from torch import Tensor
 
 
 def propagate_nonfinite(loss: Tensor) -> Tensor:
-    """Return the loss; if it is not finite, all of its gradient is NaN.
+    """Return the loss, with a gradient that is NaN throughout if the loss is not finite.
 
     An infinite logit makes the loss infinite or NaN but, where sigmoids saturate, leaves the
-    gradient finite; GradScaler looks at gradients alone and would take the step. The factor is 1
-    for a finite loss and NaN for any other, and the host need not wait for it.
+    gradient finite; GradScaler looks at gradients only and would take the step. The factor is 1
+    for a finite loss and NaN otherwise, and is computed without waiting for the device.
 
     Args:
         loss: scalar.

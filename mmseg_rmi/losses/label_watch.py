@@ -1,4 +1,4 @@
-"""A warning for a training that looks perfect because its labels say nothing."""
+"""A warning for a training that looks perfect because its labels teach nothing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class SingleLabelWatch:
     """Warn once if the first batches of a training hold a single class, or no label at all.
 
     Masks of 0 and 255 are the usual cause: 255 is ignored, and a network that predicts 0 everywhere
-    has no error left. What is counted stays on the device, and the host reads it once, at the last
-    of these batches. Batches without gradients, and those within a graph, do not count.
+    makes no error. The counts stay on the device and are read once, after the last of these
+    batches. Batches without gradients, and those in a compiled graph, are not counted.
 
     Args:
-        batches: how many to look at.
+        batches: number of batches to look at.
 
     Example:
         >>> watch = SingleLabelWatch(batches=1)
@@ -36,7 +36,7 @@ class SingleLabelWatch:
 
     def see(self, labels: Tensor, ignore_index: int) -> None:
         """Look at the labels of a batch, ``B x H x W``, integer."""
-        # First of all, or a graph would be made anew for every number of batches left.
+        # Checked first, or a graph would be compiled anew for every value of batches_left.
         if not _may_look(labels):
             return
         if not self.batches_left or not torch.is_grad_enabled():
@@ -60,9 +60,9 @@ class SingleLabelWatch:
         self._range = self._pixels = None
         if least < -negated:
             return
-        seen = f'The labels of the first {self.batches} batches are {least} alone'
+        seen = f'The labels of the first {self.batches} batches are all {least}'
         if ignored == pixels:
-            seen = f'The first {self.batches} batches hold no label'
+            seen = f'The first {self.batches} batches have no labels'
         warnings.warn(
             f'{seen}, and {ignored / pixels:.0%} of all pixels are ignored ({ignore_index}). A '
             'constant prediction is then perfect and nothing is learnt. If the foreground of your '
@@ -73,7 +73,7 @@ class SingleLabelWatch:
 
 
 def _may_look(labels: Tensor) -> bool:
-    """Tell whether labels have values, and nothing records what is done with them."""
+    """Tell whether the labels have values to read, and no graph is being recorded."""
     if is_compiling() or not has_values(labels):
         return False
     return not (labels.device.type == 'cuda' and torch.cuda.is_current_stream_capturing())

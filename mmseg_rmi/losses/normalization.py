@@ -1,7 +1,7 @@
-"""The divisors of the loss, over all processes of a distributed run.
+"""Divisors of the loss, over all processes of a distributed run.
 
-Where no gradients are computed, they are those of the process alone: a validation loss that one
-process computes for itself must not wait for the others.
+Without gradients, each process uses its own counts: a validation loss that one process computes
+alone must not wait for the others.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from mmseg_rmi.functional.contract import Normalizers
 
 
 def global_normalizers(labels: Tensor, ignore_index: int) -> Normalizers:
-    """Valid pixels + 1 and images of the global batch, over the number of processes.
+    """Count valid pixels + 1 and images of the global batch, over the number of processes.
 
     DistributedDataParallel averages gradients; with these divisors the average is the gradient of
     the loss of the global batch, however unevenly valid pixels and images are spread.
 
     Args:
         labels: ``B x H x W``, integer, of this process.
-        ignore_index: label of pixels that do not count.
+        ignore_index: label to ignore.
     """
     valid = (labels != ignore_index).sum()
     counts = torch.stack([valid, torch.full_like(valid, len(labels))])
@@ -30,9 +30,9 @@ def global_normalizers(labels: Tensor, ignore_index: int) -> Normalizers:
 
 
 def global_divisors(counts: Tensor) -> Tensor:
-    """Counts of the global batch, at least 1, over the number of processes.
+    """Sum counts over the global batch, at least 1, and divide by the number of processes.
 
-    They divide the sums of a process into its share of a mean over the global batch, which is 0
+    The sum of a process, divided by them, is its share of the mean over the global batch; it is 0
     where there is nothing to average.
 
     Args:

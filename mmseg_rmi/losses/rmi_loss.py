@@ -1,4 +1,4 @@
-"""The Region Mutual Information loss as a module, which MMSegmentation trains with."""
+"""The Region Mutual Information loss as a module, called as MMSegmentation calls its losses."""
 
 from __future__ import annotations
 
@@ -29,35 +29,36 @@ from mmseg_rmi.utils.tracing import full_precision
 class RMILoss(nn.Module):
     """Region Mutual Information loss: ``lambda * BCE + (1 - lambda) * region term`` (Eq. 16).
 
-    Put in the place of cross entropy, ``loss_decode=dict(type='RMILoss')``; nothing else changes.
-    The probabilities are sigmoids, so the argmax of the logits is still the prediction. The value
-    is not comparable with that of cross entropy: with the default ridge and lambda a perfect map
-    sits near 0.17 per class present, and an image that holds more classes has a larger one.
+    It replaces cross entropy, ``loss_decode=dict(type='RMILoss')``; nothing else changes. The
+    probabilities are sigmoids, so the prediction is still the argmax of the logits. Values are not
+    comparable with those of cross entropy: with the default ridge and lambda, a perfect map is
+    near 0.17 per class present, so that images with more classes have larger values.
 
     Args:
         region_size: side R of the square regions, 1 to 10.
-        downsample: how maps shrink first: ``'avg'`` or ``'max'`` pooling, or ``'interp'``.
+        downsample: how maps are downsampled first: ``'avg'`` or ``'max'`` pooling, or ``'interp'``.
         downsample_factor: DF, at least 1; 1 leaves the maps as they are.
         loss_lambda: lambda in [0, 1]: 1 is the pixel-wise term alone, 0 the region term alone.
-        covariance: ``'sum'`` over regions, as released, their ``'mean'``, as in the paper, or
-            ``'relative'`` to the truth's own mean variance, which makes ``ridge`` a pure number.
-        ridge: xi > 0, keeps covariances invertible; 5e-4 as released, 1e-6 in the paper.
-        ignored: ``'zero'`` counts ignored pixels as background, as released; ``'exclude'`` drops
-            every region that touches a cell with an ignored pixel.
-        nonnegative: subtract the least possible value of the region term, so that an absent class
-            contributes 0; the gradient is the same. False gives the value of the released code.
-        pixel_term: ``'bce'``, as in the paper, or ``'ce'``, softmax cross entropy (its mean over
-            the valid pixels, to one pixel).
-        activation: of the logits in the region term: ``'sigmoid'``, as in the paper, or
-            ``'softmax'``.
+        covariance: ``'sum'`` over regions, as in the released code; ``'mean'``, as in the paper; or
+            ``'relative'`` to the mean variance of the true map, which makes ``ridge`` a pure
+            number.
+        ridge: xi > 0, keeps covariances invertible; 5e-4 in the released code, 1e-6 in the paper.
+        ignored: ``'zero'`` counts ignored pixels as background, as in the released code;
+            ``'exclude'`` drops every region that touches a cell with an ignored pixel.
+        nonnegative: subtract the minimum of the region term, so that an absent class contributes
+            0; the gradient is the same. False gives the value of the released code.
+        pixel_term: ``'bce'``, as in the paper, or ``'ce'``, softmax cross entropy (over the number
+            of valid pixels + 1).
+        activation: what turns logits into probabilities in the region term: ``'sigmoid'``, as in
+            the paper, or ``'softmax'``.
         class_weight: one factor per class in the pixel-wise term: a list, array or tensor, or a
-            file of one, as ``CrossEntropyLoss`` takes it.
-        ignore_index: label of pixels that do not count, where a call names none; None if all do.
+            file that holds one, as for ``CrossEntropyLoss``.
+        ignore_index: label to ignore, unless a call gives another; None ignores nothing.
         impl: ``'reference'``, the formulas under autograd; ``'torch'``; ``'triton'``, on a GPU; or
-            ``'auto'``, the fastest that fits. All give the same numbers, to rounding.
-        loss_weight: factor of the whole.
+            ``'auto'``, the fastest that fits. All agree to rounding.
+        loss_weight: factor of the whole loss.
         loss_name: name in the log; must contain ``'loss'``.
-        **other_arguments: those of another loss, left over from a config; refused.
+        **other_arguments: arguments of another loss, inherited by a config; raise a TypeError.
 
     Source: Zhao et al., "Region Mutual Information Loss for Semantic Segmentation", NeurIPS 2019.
 
@@ -130,8 +131,8 @@ class RMILoss(nn.Module):
             labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1)
                 or ``ignore_index``.
             weight: ``B x H x W``, scales the pixel-wise term.
-            ignore_index: label of pixels that do not count; None if all do; by default the loss's.
-            **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
+            ignore_index: label to ignore; None ignores nothing; the constructor's by default.
+            **kwargs: ``reduction_override`` and ``avg_factor``, accepted only without effect.
 
         Returns:
             Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not.
@@ -174,8 +175,8 @@ class RMILoss(nn.Module):
             align_corners: how logits are up-sampled, see ``torch.nn.functional.interpolate``.
 
         Returns:
-            ``total``, which equals the loss of the up-sampled logits, and what was found on the
-            way: the ``region`` term in it, the mean region ``score``, the ``correct`` pixels.
+            ``total``, which equals the loss of the up-sampled logits, and by-products: the
+            ``region`` term in it, the mean region ``score``, the number of ``correct`` pixels.
 
         Raises:
             ValueError: as :meth:`forward`.
@@ -214,7 +215,7 @@ class RMILoss(nn.Module):
 
     @property
     def use_sigmoid(self) -> bool:
-        """Whether probabilities are sigmoids; so test-time fusion learns what the logits are."""
+        """Whether the network is trained for sigmoids, which test-time fusion needs to know."""
         if self.settings.loss_lambda == 0:
             return self.settings.activation == 'sigmoid'
         return self.settings.pixel_term == 'bce'

@@ -28,16 +28,16 @@ SETTINGS = RMISettings(loss_lambda=1.0)
 class SigmoidCrossEntropyLoss(nn.Module):
     """Binary cross entropy, ``sum over classes and valid pixels / (valid pixels + 1)``.
 
-    It is C times ``CrossEntropyLoss(use_sigmoid=True, avg_non_ignore=True)`` of MMSegmentation,
-    defined for a batch without a valid pixel (0), and the pixel-wise term of :class:`RMILoss`.
+    This is the pixel-wise term of :class:`RMILoss`. But for the + 1, it is C times MMSegmentation's
+    ``CrossEntropyLoss(use_sigmoid=True, avg_non_ignore=True)``; a batch without valid pixels has 0.
 
     Args:
-        class_weight: one factor per class, at least 0: numbers or a file of them, as
-            ``CrossEntropyLoss`` takes them.
-        ignore_index: label of pixels that do not count, where a call names none; None if all do.
-        loss_weight: factor of the whole.
+        class_weight: one factor per class, at least 0: numbers, or a file that holds them, as for
+            ``CrossEntropyLoss``.
+        ignore_index: label to ignore, unless a call gives another; None ignores nothing.
+        loss_weight: factor of the whole loss.
         loss_name: name in the log; must contain ``'loss'``.
-        **other_arguments: those of another loss, left over from a config; refused.
+        **other_arguments: arguments of another loss, inherited by a config; raise a TypeError.
 
     Source: "BCE" in tables 1 and 3 of the RMI paper.
 
@@ -48,7 +48,7 @@ class SigmoidCrossEntropyLoss(nn.Module):
         tensor(0.6931)
     """
 
-    use_sigmoid = True  # how test-time fusion learns what the logits are
+    use_sigmoid = True  # tells test-time fusion how logits become probabilities
     class_weight: Tensor | None
 
     def __init__(
@@ -83,8 +83,8 @@ class SigmoidCrossEntropyLoss(nn.Module):
             labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1)
                 or ``ignore_index``.
             weight: ``B x H x W``, factor of each pixel.
-            ignore_index: label of pixels that do not count; None if all do; by default the loss's.
-            **kwargs: ``reduction_override`` and ``avg_factor``, refused unless they change nothing.
+            ignore_index: label to ignore; None ignores nothing; the constructor's by default.
+            **kwargs: ``reduction_override`` and ``avg_factor``, accepted only without effect.
 
         Returns:
             Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not.

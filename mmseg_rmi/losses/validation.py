@@ -20,7 +20,7 @@ INT32_RANGE = (-(2**31), 2**31 - 1)
 
 
 def check_loss_constants(loss_weight: float, loss_name: str) -> None:
-    """Raise unless MMSegmentation would train a loss of that weight and name."""
+    """Raise unless MMSegmentation would train a loss with this weight and name."""
     check_number('loss_weight', loss_weight)
     if not isinstance(loss_name, str) or 'loss' not in loss_name:
         raise ValueError(
@@ -37,16 +37,16 @@ def refuse_other_arguments(loss: nn.Module, arguments: Mapping[str, Any]) -> Non
     parameters = signature(type(loss)).parameters.values()
     known = ', '.join(each.name for each in parameters if each.kind != each.VAR_KEYWORD)
     raise TypeError(
-        f'{name} has no argument {", ".join(map(repr, arguments))}. Of the loss that it replaces a '
-        f"config inherits them, unless it says loss_decode=dict(_delete_=True, type='{name}'); "
-        f'those of {name} are {known}'
+        f'{name} has no argument {", ".join(map(repr, arguments))}. A config inherits those of the '
+        f"loss that it replaces, unless it has loss_decode=dict(_delete_=True, type='{name}'). The "
+        f'arguments of {name} are {known}'
     )
 
 
 def squeeze_labels(labels: Tensor) -> Tensor:
-    """Return label maps with a channel, ``B x 1 x H x W``, without it, and any other as they are.
+    """Drop the channel of label maps ``B x 1 x H x W``, and return any others as they are.
 
-    segmentation_models_pytorch and MONAI hand labels over in that shape.
+    segmentation_models_pytorch and MONAI provide labels in that shape.
 
     Example:
         >>> squeeze_labels(torch.zeros(2, 1, 4, 5, dtype=torch.long)).shape
@@ -57,12 +57,12 @@ def squeeze_labels(labels: Tensor) -> Tensor:
 
 
 def widen_labels(labels: Tensor) -> Tensor:
-    """Return labels in a type that does not wrap the numbers it is compared with."""
+    """Return labels in a type wide enough that no number compared with them wraps around."""
     return labels if labels.dtype in (torch.int32, torch.int64) else labels.int()
 
 
 def resolve_ignore_index(ignore_index: int | None) -> int:
-    """Return the label to ignore; for None, one that :func:`check_inputs` lets no pixel have."""
+    """Return the label to ignore; for None, one that :func:`check_inputs` never lets through."""
     return -1 if ignore_index is None else ignore_index
 
 
@@ -76,7 +76,7 @@ def check_inputs(
     *,
     same_size: bool = True,
 ) -> None:
-    """Raise unless a loss can be computed of these inputs.
+    """Raise unless a loss can be computed from these inputs.
 
     Args:
         logits: ``B x C x H x W``, floating point.
@@ -88,11 +88,11 @@ def check_inputs(
         same_size: False for logits that are still to be up-sampled to the labels.
 
     Raises:
-        ValueError: a shape, device, label or reduction that does not fit, or nothing to compute a
-            loss of. Values that the host would have to wait for (on CUDA, in a compiled graph) are
-            asserted on the device instead; those of meta and fake tensors are not looked at.
+        ValueError: a shape, device, label or reduction that does not fit, or an empty batch. Values
+            that the host would have to wait for (on CUDA, in a compiled graph) are asserted on the
+            device instead; meta and fake tensors have none to check.
         TypeError: not tensors, logits that are not floating point, labels that are not integer,
-            an ignore_index that is no integer.
+            an ignore_index that is not an integer.
     """
     _check_reduction(reduction_override, avg_factor)
     if ignore_index is not None:
@@ -107,12 +107,12 @@ def check_inputs(
 def _check_logits(logits: object) -> None:
     if not isinstance(logits, Tensor):
         raise TypeError(
-            f'logits must be a tensor B x C x H x W, got {type(logits).__name__}: of a network '
+            f'logits must be a tensor B x C x H x W, got {type(logits).__name__}: for a network '
             'with several outputs, compute the loss of each'
         )
     if logits.dim() == 5:
         raise ValueError(
-            f'logits must be B x C x H x W, got shape {tuple(logits.shape)}: of volumes, compute '
+            f'logits must be B x C x H x W, got shape {tuple(logits.shape)}: for volumes, compute '
             'the loss of slices (logits.transpose(1, 2).flatten(0, 1), labels.flatten(0, 1))'
         )
     if logits.dim() != 4:
@@ -122,8 +122,7 @@ def _check_logits(logits: object) -> None:
         )
     if logits.numel() == 0:
         raise ValueError(
-            f'logits of shape {tuple(logits.shape)} hold nothing, and the loss of nothing is '
-            'undefined: leave such a batch out'
+            f'logits of shape {tuple(logits.shape)} are empty, and have no loss: skip such a batch'
         )
     if not logits.is_floating_point():
         raise TypeError(f'logits must be floating point, got {logits.dtype}: use logits.float()')
@@ -141,19 +140,19 @@ def _check_labels(labels: Tensor, logits: Tensor, same_size: bool) -> None:
     if labels.dtype not in INTEGER_DTYPES:
         raise TypeError(
             f'labels must be integer class indices, got {labels.dtype}: use labels.long() if all '
-            'are whole numbers; soft labels cannot be trained with'
+            'are whole numbers; soft labels are not supported'
         )
     if same_size:
         _check_map('labels', labels, logits)
     elif len(shape) != 3 or len(labels) != batch:
         raise ValueError(f'{expected}, got {shape}')
     if labels.numel() == 0:
-        raise ValueError(f'labels of shape {shape} hold nothing: leave such a batch out')
+        raise ValueError(f'labels of shape {shape} are empty: skip such a batch')
     _check_device('labels', labels, logits)
 
 
 def _mend_of_4d(labels: Tensor, logits: Tensor) -> str:
-    """Tell what labels of four dimensions look like, and what to do."""
+    """Say what labels of four dimensions look like, and what to do."""
     if labels.shape[-1] in (3, 4):
         return (
             'they look like colours, B x H x W x 3. Write the masks as images of one channel that '
@@ -161,8 +160,8 @@ def _mend_of_4d(labels: Tensor, logits: Tensor) -> str:
         )
     if labels.shape[1] == logits.shape[1]:
         return (
-            'they look like one map per class. Of one-hot maps use labels.argmax(dim=1); pixels of '
-            'several classes cannot be trained with'
+            'they look like one map per class. For one-hot maps use labels.argmax(dim=1); pixels '
+            'with several classes are not supported'
         )
     return 'each pixel needs one class index, without a dimension of channels'
 
@@ -212,14 +211,14 @@ def check_region_fits(maps: Tensor, settings: RMISettings) -> None:
 def _check_reduction(reduction_override: str | None, avg_factor: float | None) -> None:
     if reduction_override == 'none':
         raise ValueError(
-            "reduction_override='none' asks for a loss per pixel, which a loss of regions has not. "
-            'An OHEMPixelSampler asks for it: set sampler=None in the decode head'
+            "reduction_override='none' asks for a loss per pixel, which regions do not have. "
+            'OHEMPixelSampler asks for it: set sampler=None in the decode head'
         )
     if reduction_override not in (None, 'mean'):
         raise ValueError(f"reduction_override must be None or 'mean', got {reduction_override!r}")
     if avg_factor is not None:
         raise ValueError(
-            f'avg_factor={avg_factor} is not possible: the loss is normalised by its own pixels '
+            f'avg_factor={avg_factor} is not supported: the loss is normalised by its own pixels '
             'and images'
         )
 

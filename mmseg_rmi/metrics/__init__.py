@@ -1,7 +1,7 @@
-"""Metrics of structure: IoU along boundaries, and the score of regions.
+"""Metrics of structure: IoU along boundaries, and region scores.
 
-The functions need torch alone, and so does the module of boundaries; the classes, of the same
-metrics in MMSegmentation's evaluators, need that.
+The functions, and the module ``boundaries``, need PyTorch alone. The classes, which are the same
+metrics for the evaluators of MMSegmentation, need MMSegmentation.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
 """Pixels of a label map near a change of label.
 
-Shapes: label maps ``H x W``, integer, labels below 32768. The distance of two pixels is
-Chebyshev's, the larger of their distances in rows and in columns: within r of a pixel lies the
-square of side ``2 r + 1`` around it, as repeated erosion with a 3 x 3 square has it.
+Shapes: label maps ``H x W``, integer, labels below 32768. Distances are Chebyshev distances, the
+larger of the distances in rows and in columns: the pixels within r of a pixel are the square of
+side ``2 r + 1`` around it, as with repeated erosion by a 3 x 3 square.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BEYOND = -1  # the label beyond the border of a map, which no class has
+BEYOND = -1  # label beyond the border of a map; no class has it
 
 
 def near_other_label(labels: Tensor, distance: int) -> Tensor:
-    """Tell which pixels have a pixel of another label within a distance.
+    """Mark the pixels that have a pixel of another label within a distance.
 
-    The border of the map is no change of label.
+    The border of the map is not a change of label.
 
     Args:
         labels: ``H x W``.
@@ -40,9 +40,9 @@ def near_other_label(labels: Tensor, distance: int) -> Tensor:
 
 
 def inner_boundary(labels: Tensor, distance: int) -> Tensor:
-    """Tell which pixels have an end of their own class's mask within a distance.
+    """Mark the pixels that have an end of their own class's mask within a distance.
 
-    This is ``G_d`` intersected with ``G`` of Boundary IoU, for the masks of all classes at once. A
+    This is ``G_d`` intersected with ``G`` in Boundary IoU, for the masks of all classes at once. A
     mask also ends where the image does, as in the code that its authors released.
 
     Args:
@@ -69,9 +69,9 @@ def inner_boundary(labels: Tensor, distance: int) -> Tensor:
 def _sliding(
     extreme: Callable[[Tensor, Tensor], Tensor], labels: Tensor, distance: int, dim: int
 ) -> Tensor:
-    """Extreme of the ``2 distance + 1`` pixels around each one, by windows that double.
+    """Compute the extreme of the ``2 distance + 1`` pixels around each one, by doubling windows.
 
-    Beyond the border is the outermost pixel again, which the window holds anyway.
+    The border pixel is repeated beyond the border; it is in the window anyway.
     """
     side, window = labels.shape[dim], 2 * distance + 1
     around = torch.arange(-distance, side + distance, device=labels.device).clamp(0, side - 1)

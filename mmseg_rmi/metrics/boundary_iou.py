@@ -23,22 +23,24 @@ def boundary_iou(
     """Compute the Boundary IoU of each class over a batch or a data set.
 
     With ``G_d`` the pixels within d of the contour of a class's true mask G, and P the predicted
-    one, ``|(G_d & G) & (P_d & P)| / |(G_d & G) | (P_d & P)|``, pixels summed over all images. The
-    larger an object, the less IoU tells of its outline; this does at any size. A mask ends at the
-    border of the image too, and at ignored pixels, which are taken from both masks.
+    mask: ``|(G_d & G) & (P_d & P)| / |(G_d & G) | (P_d & P)|``, with pixels summed over all images.
+    The larger an object, the less its IoU depends on the outline; Boundary IoU depends on it at any
+    size. A mask also ends at the border of the image and at ignored pixels, which are removed from
+    both masks.
 
     Args:
         predictions: ``B x H x W``, integer, or any iterable of maps ``H x W``, one per image.
         labels: as many maps of the same sizes, in ``[0, C)`` or ``ignore_index``.
         num_classes: C.
-        dilation_ratio: d as a part of the diagonal of an image; d is rounded, and at least 1.
-        ignore_index: label of pixels that do not count.
+        dilation_ratio: d as a fraction of the diagonal of an image; d is rounded, and at least 1.
+        ignore_index: label to ignore.
 
     Returns:
-        ``C``, float64, in [0, 1]; NaN for a class that neither maps nor labels hold.
+        ``C``, float64, in [0, 1]; NaN for a class that is in neither predictions nor labels.
 
     Raises:
-        ValueError: maps that do not fit each other or hold what is no class, or a ratio of 0.
+        ValueError: maps whose sizes differ or that hold a value that is not a class, or a ratio
+            that is not positive.
 
     Source: Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation",
         CVPR 2021.
@@ -66,8 +68,8 @@ def boundary_overlap(
         prediction: ``H x W``, int64.
         label: ``H x W``, int64.
         num_classes: C.
-        dilation_ratio: as of :func:`boundary_iou`.
-        ignore_index: label of pixels that do not count.
+        dilation_ratio: as in :func:`boundary_iou`.
+        ignore_index: label to ignore.
     """
     distance = max(1, round(dilation_ratio * math.hypot(*label.shape)))
     valid = label != ignore_index
@@ -83,7 +85,7 @@ def boundary_overlap(
 
 
 def check_dilation_ratio(dilation_ratio: float) -> None:
-    """Raise unless this is a part of a diagonal."""
+    """Raise unless the ratio is a positive number."""
     check_number('dilation_ratio', dilation_ratio)
     if not dilation_ratio > 0:
         raise ValueError(f'dilation_ratio must be greater than 0, got {dilation_ratio}')

@@ -16,9 +16,9 @@ class BoundaryIoUMetric(OverlapMetric):
     """Boundary IoU of each class in percent, see :func:`mmseg_rmi.metrics.boundary_iou`.
 
     Args:
-        dilation_ratio: d as a part of the diagonal of the image; d is rounded, and at least 1.
-        ignore_index: label of pixels that do not count.
-        kwargs: of ``mmengine.evaluator.BaseMetric``.
+        dilation_ratio: d as a fraction of the diagonal of the image; d is rounded, and at least 1.
+        ignore_index: label to ignore.
+        kwargs: arguments of ``mmengine.evaluator.BaseMetric``.
 
     Raises:
         ValueError: ``dilation_ratio`` is not greater than 0.
@@ -47,8 +47,7 @@ class BoundaryIoUMetric(OverlapMetric):
             results: counts of each image.
 
         Returns:
-            ``mIoU``, over the classes that have any boundary, and ``IoU.<class>``, NaN for one that
-            has none.
+            ``mIoU``, over the classes that have a boundary, and ``IoU.<class>``, NaN without one.
         """
         values = percent_iou(results)
         by_class = zip(self.dataset_meta['classes'], values.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""mmseg's IoU with every class's value among the results, not in the log alone."""
+"""IoU with the values of all classes among the results, not only in the log."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from mmseg.registry import METRICS
 
 @METRICS.register_module()
 class ClasswiseIoUMetric(IoUMetric):
-    """``IoUMetric`` that also returns what it prints per class, in percent.
+    """``IoUMetric`` that also returns the values that it prints per class, in percent.
 
-    Takes the arguments of ``mmseg.evaluation.IoUMetric``. To its results come, for each of
-    ``iou_metrics``, keys such as ``IoU.road`` (``Dice.road``, ``Fscore.road``), which the JSON file
-    of a test and the visualisation backends then hold. A class that neither the truth nor a
-    prediction has is NaN, as in the printed table.
+    Takes the arguments of ``mmseg.evaluation.IoUMetric``. For each of ``iou_metrics`` it adds keys
+    such as ``IoU.road`` (``Dice.road``, ``Fscore.road``) to the results, and so to the JSON file of
+    a test and to visualisation backends. A class that is in neither labels nor predictions is NaN,
+    as in the printed table.
     """
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Turn the areas of all images into means and values per class.
 
         Args:
-            results: of each image intersection, union, predicted and true area, ``C`` each.
+            results: intersection, union, predicted and true area of each image, ``C`` each.
 
         Returns:
             mmseg's means (``aAcc``, ``mIoU``, ``mAcc``, ...) and one entry per class.

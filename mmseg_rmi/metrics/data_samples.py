@@ -15,7 +15,7 @@ def read_truth(sample: dict[str, Any], num_classes: int, ignore_index: int) -> T
     """
     if 'gt_sem_seg' not in sample:
         raise ValueError(
-            f'{_name(sample)} has no true label map: where the data set has none, leave this '
+            f'{_name(sample)} has no true label map: without labels in the data set, leave this '
             'metric out of the evaluators'
         )
     truth = sample['gt_sem_seg']['data'][0].long()
@@ -30,10 +30,10 @@ def read_truth(sample: dict[str, Any], num_classes: int, ignore_index: int) -> T
 
 
 def read_map(sample: dict[str, Any], name: str, truth: Tensor) -> Tensor:
-    """Read what the model says of an image, ``channels x H x W``, on the device of the truth.
+    """Read a map that the model predicts, ``channels x H x W``, on the device of the true labels.
 
     Raises:
-        ValueError: it is missing, or not of the size of the truth.
+        ValueError: it is missing, or its size is not that of the true labels.
     """
     if name not in sample:
         raise ValueError(f'{_name(sample)} has no {name!r}: the model returns {sorted(sample)}')
@@ -41,7 +41,7 @@ def read_map(sample: dict[str, Any], name: str, truth: Tensor) -> Tensor:
     if found.shape[-2:] != truth.shape:
         raise ValueError(
             f'{name} of {_name(sample)} is {tuple(found.shape[-2:])}, its true label map '
-            f'{tuple(truth.shape)}: in the test pipeline, LoadAnnotations follows Resize'
+            f'{tuple(truth.shape)}: put LoadAnnotations after Resize in the test pipeline'
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Counts of label maps, image by image, and the intersection over union of their sum.
+"""Pixel counts of label maps, image by image, and the intersection over union of their sum.
 
 Shapes: label maps ``H x W``, C classes; counts ``2 x ... x C``, intersections and then unions.
 """
@@ -37,9 +37,9 @@ def sum_counts(
     """Sum the counts of pairs of label maps, each checked first.
 
     Raises:
-        ValueError: maps of another shape or number than their labels, a value that is no class, or
-            no maps at all.
-        TypeError: maps that are no tensors of integers; numbers that are no integers.
+        ValueError: maps of another shape or number than their labels, a value that is not a class,
+            or no maps at all.
+        TypeError: maps that are not integer tensors, or numbers that are not integers.
     """
     check_integer('num_classes', num_classes, 1, MOST_CLASSES)
     check_integer('ignore_index', ignore_index, *INT32_RANGE)
@@ -48,7 +48,7 @@ def sum_counts(
     total = None
     for prediction, label in zip_longest(predictions, labels, fillvalue=MISSING):
         if prediction is MISSING or label is MISSING:
-            raise ValueError('predictions and labels must be as many, and one of them ends early')
+            raise ValueError('predictions and labels must be equally many, and one ended early')
         check_label_map('predictions', prediction, num_classes, ignore_index)
         check_label_map('labels', label, num_classes, ignore_index)
         if prediction.shape != label.shape:
@@ -64,7 +64,7 @@ def sum_counts(
 
 
 def iou(counts: Tensor) -> Tensor:
-    """Compute intersection over union, ``... x C``, float64; NaN for a class that has no pixel.
+    """Compute intersection over union, ``... x C``, float64; NaN for a class without pixels.
 
     Args:
         counts: ``2 x ... x C``, summed over images.
@@ -83,7 +83,7 @@ def void_ignored(prediction: Tensor, label: Tensor, ignore_index: int) -> Tensor
 
 
 def check_label_map(name: str, labels: Any, num_classes: int, ignore_index: int) -> None:
-    """Raise unless this is one map of classes."""
+    """Raise unless this is one map of class indices."""
     if not isinstance(labels, Tensor):
         raise TypeError(f'{name} must be tensors H x W, got {type(labels).__name__}')
     if labels.dtype not in INTEGER_DTYPES:
@@ -94,7 +94,7 @@ def check_label_map(name: str, labels: Any, num_classes: int, ignore_index: int)
             f'{tuple(labels.shape)}: take the argmax over channels first'
         )
     if labels.numel() == 0:
-        raise ValueError(f'{name} of shape {tuple(labels.shape)} hold no pixel')
+        raise ValueError(f'{name} of shape {tuple(labels.shape)} are empty')
     labels = widen_labels(labels)
     known = ((labels >= 0) & (labels < num_classes)) | (labels == ignore_index)
     if not known.all():

@@ -1,4 +1,4 @@
-"""The base of metrics of label maps: counts per image, whose sums a ratio is made of."""
+"""Base class of metrics that are ratios of pixel counts, summed over images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mmseg_rmi.metrics.overlap import iou
 
 
 class OverlapMetric(BaseMetric):
-    """Intersection over union, per class, of pixels that a subclass chooses.
+    """Intersection over union of each class, over pixels that a subclass chooses.
 
-    Of each image it keeps the counts of the classes in it and no map, and MMEngine drops the counts
-    of images that padded a distributed test.
+    For each image it keeps the counts of the classes present, and no map; MMEngine drops the counts
+    of images that pad a distributed test.
 
     Args:
-        ignore_index: label of pixels that do not count.
-        kwargs: of ``mmengine.evaluator.BaseMetric``: ``collect_device``, ``prefix``,
+        ignore_index: label to ignore.
+        kwargs: arguments of ``mmengine.evaluator.BaseMetric``: ``collect_device``, ``prefix``,
             ``collect_dir``.
     """
 
@@ -37,7 +37,8 @@ class OverlapMetric(BaseMetric):
             data_samples: with ``pred_sem_seg`` and ``gt_sem_seg``, ``1 x H x W`` each.
 
         Raises:
-            ValueError: a map is missing or of another size, or a label or prediction is no class.
+            ValueError: a map is missing or of another size, or a label or prediction is not a
+                class.
         """
         classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
@@ -45,14 +46,14 @@ class OverlapMetric(BaseMetric):
             prediction = read_map(sample, 'pred_sem_seg', truth)[0].long()
             if prediction.max() >= classes:
                 raise ValueError(
-                    f'the model predicts class {int(prediction.max())}, and the data set has '
-                    f'{classes}, from 0: num_classes of the head does not fit'
+                    f'the model predicts class {int(prediction.max())}, but the data set has '
+                    f'classes 0 to {classes - 1}: set num_classes of the head to {classes}'
                 )
             self.results.append(self.count(prediction, truth, classes).cpu().to_sparse())
 
     @abstractmethod
     def count(self, prediction: Tensor, truth: Tensor, classes: int) -> Tensor:
-        """Count an image's pixels in intersections and unions.
+        """Count the pixels of an image's intersections and unions.
 
         Args:
             prediction: ``H x W``, int64.
@@ -65,5 +66,5 @@ class OverlapMetric(BaseMetric):
 
 
 def percent_iou(results: Sequence[Tensor]) -> Tensor:
-    """IoU in percent over a data set, ``... x C``, of the sparse counts of its images."""
+    """Compute the IoU of a data set in percent, ``... x C``, from sparse counts of its images."""
     return 100 * iou(sum(results[1:], start=results[0]).to_dense())

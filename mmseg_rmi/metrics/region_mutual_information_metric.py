@@ -1,4 +1,4 @@
-"""The part of the true regions that predicted probabilities explain, over a data set."""
+"""How much of the true regions the predicted probabilities explain, over a data set."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from mmseg_rmi.test_time.probabilities import ACTIVATIONS, Activation, to_probab
 class RegionMutualInformationMetric(BaseMetric):
     """Region score of each class in percent, see :func:`mmseg_rmi.metrics.region_scores`.
 
-    It is the mean over the images that hold the class.
+    It is averaged over the images that contain the class.
 
-    A class that an image does not hold has no score there, whatever the model says; IoU counts such
-    false alarms. Nor has one that fills it, with max pooling or DF 1: average pooling counts its
-    padding, by which even a constant map varies along its frame. With test-time augmentation,
-    ``SegTTAModel`` hands on the ``seg_logits`` of a single view;
+    A class that is absent from an image has no score there, whatever the model predicts; IoU counts
+    such false positives. A class that fills the image has none either with max pooling or DF 1;
+    with average pooling, which counts its padding, even a constant map varies at the border. With
+    test-time augmentation, ``SegTTAModel`` passes on the ``seg_logits`` of a single view,
     :class:`mmseg_rmi.test_time.ProbabilityTTAModel` those of all.
 
     Args:
         activation: what turns the model's logits into probabilities: ``'sigmoid'`` for a model
             trained with RMI or binary cross entropy, ``'softmax'`` for one trained with cross
-            entropy. Of one channel MMSegmentation hands on the probability, which stays as it is.
-        region_size: as of ``RMILoss``, and so are the following.
-        downsample: how maps shrink first.
+            entropy. For one channel, MMSegmentation passes on a probability, which is used as is.
+        region_size: as in ``RMILoss``, like the following.
+        downsample: how maps are downsampled first.
         downsample_factor: DF.
         covariance: sum or mean over regions.
         ridge: xi.
         ignored: whether ignored pixels are background or exclude the regions that touch them.
-        ignore_index: label of pixels that do not count.
-        kwargs: of ``mmengine.evaluator.BaseMetric``.
+        ignore_index: label to ignore.
+        kwargs: arguments of ``mmengine.evaluator.BaseMetric``.
 
     Raises:
         ValueError: an argument is outside its range.
-        TypeError: an argument is of another type.
+        TypeError: an argument has the wrong type.
     """
 
     default_prefix = 'rmi'
@@ -84,8 +84,8 @@ class RegionMutualInformationMetric(BaseMetric):
                 ``gt_sem_seg``, ``1 x H x W``.
 
         Raises:
-            ValueError: a map is missing, too small or of another size, a label is no class, or the
-                model has not as many classes as the data set.
+            ValueError: a map is missing, too small or of another size, a label is not a class, or
+                the model and the data set differ in the number of classes.
         """
         classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
@@ -93,8 +93,8 @@ class RegionMutualInformationMetric(BaseMetric):
             logits = promote(read_map(sample, 'seg_logits', truth))
             if len(logits) != classes and (len(logits), classes) != (1, 2):
                 raise ValueError(
-                    f'the model has {len(logits)} maps, and the data set {classes} classes: '
-                    'num_classes of the head does not fit'
+                    f'the model predicts {len(logits)} maps, but the data set has {classes} '
+                    f'classes: set num_classes of the head to {classes}'
                 )
             probability = to_probabilities(logits, self.activation)
             (scores,) = region_scores(
@@ -103,14 +103,14 @@ class RegionMutualInformationMetric(BaseMetric):
             self.results.append(scores)
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
-        """Average over images, then over classes, what is defined.
+        """Average the scores that are defined over images, then over classes.
 
         Args:
             results: scores of each image.
 
         Returns:
-            ``score`` and ``score.<class>``, NaN for a class that no image holds; a model of one
-            channel has the score of the last class alone.
+            ``score`` and ``score.<class>``, NaN for a class that is in no image; a model with one
+            channel has the score of the last class only.
         """
         values = 100 * torch.stack(results).nanmean(dim=0)
         names = self.dataset_meta['classes'][-len(values) :]

@@ -1,4 +1,4 @@
-"""The part of the true regions that predicted probabilities explain."""
+"""How much of the true regions the predicted probabilities explain."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ def region_scores(
 ) -> Tensor:
     """Compute the region score of each class in each image of a batch.
 
-    The share of the lower bound of the mutual information of true and predicted regions that the
-    prediction reaches of what the truth itself would, see
-    :func:`mmseg_rmi.functional.region_score`. Unlike IoU it sees probabilities, and how they are
-    arranged, not which of them is the largest.
+    The score is the lower bound of the mutual information between true and predicted regions,
+    relative to that of a perfect prediction, see :func:`mmseg_rmi.functional.region_score`. Unlike
+    IoU, it measures the probabilities and their arrangement, not which of them is the largest.
 
     Args:
-        probabilities: ``B x C x H x W``, floating point, in [0, 1]; of C = 1 that of label 1.
+        probabilities: ``B x C x H x W``, floating point, in [0, 1]; for C = 1, that of label 1.
         labels: ``B x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1) or ``ignore_index``.
-        settings: the regions; None takes the defaults of ``RMILoss``.
-        ignore_index: label of pixels that do not count.
+        settings: settings of the regions; None takes the defaults of ``RMILoss``.
+        ignore_index: label to ignore.
 
     Returns:
-        ``B x C``, float64, from 0 (the regions are independent) to 1 (as much as the truth); NaN
-        where an image does not hold the class, so that ``nanmean(dim=0)`` averages over images.
+        ``B x C``, float64, from 0 (the regions are independent) to 1 (a perfect prediction); NaN
+        where the class is absent from the image, so that ``nanmean(dim=0)`` averages over images.
 
     Raises:
         ValueError: shapes or labels that do not fit, or maps too small for a region.
@@ -61,7 +60,7 @@ def region_scores(
 def _scores_of_image(
     probability: Tensor, label: Tensor, settings: RMISettings, ignore_index: int
 ) -> Tensor:
-    """Score ``C`` classes one after the other, in the memory of one."""
+    """Score ``C`` classes one after the other, which takes the memory of one."""
     valid = label != ignore_index
     kept = kept_regions(valid, settings)
     dtype = default_region_dtype(probability.device)

@@ -25,25 +25,26 @@ def trimap_iou(
 ) -> Tensor:
     """Compute the IoU of each class among the pixels within w of a true boundary, for several w.
 
-    A pixel is within w of a boundary if one of another true label is no more than w rows and no
-    more than w columns away, so that w = 1 are the pixels that touch it. Ignored pixels are a label
-    of their own, never scored, but a boundary to whatever they touch: on PASCAL VOC they are the
-    ring around each object, and no two classes meet without. The border of the image is none.
+    A pixel is within w of a boundary if a pixel of another true label is at most w rows and at most
+    w columns away, so that w = 1 are the pixels that touch a boundary. Ignored pixels are never
+    scored, but have a label of their own, and so a boundary with whatever they touch: on PASCAL VOC
+    they surround each object, and classes never meet directly. The border of the image is not a
+    boundary.
 
     Args:
         predictions: ``B x H x W``, integer, or any iterable of maps ``H x W``, one per image.
         labels: as many maps of the same sizes, in ``[0, C)`` or ``ignore_index``.
         num_classes: C.
         widths: the widths w of the bands, in pixels, ascending.
-        ignore_index: label of pixels that do not count.
+        ignore_index: label to ignore.
 
     Returns:
-        ``len(widths) x C``, float64, in [0, 1]; NaN for a class that has no pixel in a band.
+        ``len(widths) x C``, float64, in [0, 1]; NaN for a class without pixels in the band.
 
     Raises:
-        ValueError: maps that do not fit each other or hold what is no class, or widths that are
-            empty, not ascending or below 1.
-        TypeError: widths that are no integers.
+        ValueError: maps whose sizes differ or that hold a value that is not a class, or widths that
+            are empty, not ascending or below 1.
+        TypeError: widths that are not integers.
 
     Source: Kohli et al., "Robust higher order potentials for enforcing label consistency", IJCV
         2009; as drawn by Chen et al., "DeepLab", TPAMI 2018.
@@ -72,11 +73,11 @@ def trimap_overlap(
         prediction: ``H x W``, int64.
         label: ``H x W``, int64.
         num_classes: C.
-        widths: as of :func:`trimap_iou`.
-        ignore_index: label of pixels that do not count.
+        widths: as in :func:`trimap_iou`.
+        ignore_index: label to ignore.
     """
     bands = len(widths)
-    # The place of the narrowest band that holds the pixel.
+    # Index of the narrowest band that contains the pixel.
     band = torch.stack([~near_other_label(label, width) for width in widths]).sum(dim=0)
     scored = (band < bands) & (label != ignore_index)
     prediction = void_ignored(prediction, label, ignore_index)

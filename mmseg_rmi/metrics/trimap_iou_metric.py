@@ -18,12 +18,12 @@ class TrimapIoUMetric(OverlapMetric):
 
     Args:
         widths: the widths w of the bands, in pixels, ascending.
-        ignore_index: label of pixels that do not count.
-        kwargs: of ``mmengine.evaluator.BaseMetric``.
+        ignore_index: label to ignore.
+        kwargs: arguments of ``mmengine.evaluator.BaseMetric``.
 
     Raises:
         ValueError: ``widths`` is empty, not ascending, or holds a number below 1.
-        TypeError: ``widths`` is no list, or holds what is no integer.
+        TypeError: ``widths`` is not a list of integers.
 
     Source: Kohli et al., "Robust higher order potentials for enforcing label consistency", IJCV
         2009; as drawn by Chen et al., "DeepLab", TPAMI 2018.
@@ -46,13 +46,13 @@ class TrimapIoUMetric(OverlapMetric):
         return trimap_overlap(prediction, truth, classes, self.widths, self.ignore_index)
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
-        """Average over the classes that have a pixel in a band.
+        """Average over the classes that have pixels in a band.
 
         Args:
             results: counts of each image.
 
         Returns:
-            ``mIoU.<width>`` of each width.
+            ``mIoU.<width>`` for each width.
         """
         values = percent_iou(results).nanmean(dim=1).tolist()
         return {f'mIoU.{width}': iou for width, iou in zip(self.widths, values, strict=True)}

@@ -1,4 +1,4 @@
-"""Training in a narrower type without a scale of the loss."""
+"""Mixed-precision training without loss scaling."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,18 +16,18 @@ DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
 class AutocastOptimWrapper(OptimWrapper):
     """Train under ``torch.autocast``, on a CPU as well as on a GPU.
 
-    bfloat16 reaches as far as float32 does, so that no gradient vanishes and the loss needs no
-    scale. MMEngine's ``AmpOptimWrapper`` scales it, and refuses a CPU, whose matrix units gain as
-    much where there are any::
+    bfloat16 has the range of float32, so that gradients do not underflow and the loss needs no
+    scaling. MMEngine's ``AmpOptimWrapper`` scales it, and refuses CPUs, although those with matrix
+    units gain as well::
 
         optim_wrapper = dict(type='AutocastOptimWrapper', dtype='bfloat16')
 
     Args:
-        dtype: ``'bfloat16'``, or ``'float32'``, which is training as without this wrapper.
+        dtype: ``'bfloat16'``, or ``'float32'``, which trains as without this wrapper.
         kwargs: passed on to ``mmengine.optim.OptimWrapper``.
 
     Raises:
-        ValueError: another ``dtype``.
+        ValueError: any other ``dtype``.
     """
 
     def __init__(self, dtype: str = 'bfloat16', **kwargs: Any) -> None:
@@ -38,7 +38,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Compute the forward pass in ``dtype``, where torch deems it safe."""
+        """Compute the forward pass in ``dtype``, where autocast considers it safe."""
         device = next(model.parameters()).device.type
         narrower = self.dtype is not torch.float32
         with super().optim_context(model), torch.autocast(device, self.dtype, enabled=narrower):

@@ -9,11 +9,11 @@ from torch import nn
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class WeightsOnlyDecayConstructor(DefaultOptimWrapperConstructor):
-    """Decay the weights of convolutions and linear layers, but no bias and no norm layer.
+    """Decay the weights of convolutions and linear layers, but not biases and norm layers.
 
-    MMEngine's ``bias_decay_mult`` and ``norm_decay_mult`` pass over whatever a custom key matches,
-    so that a head with a learning rate of its own would have its biases and norms decayed.
-    Everything else in ``paramwise_cfg`` works as it does there::
+    MMEngine's ``bias_decay_mult`` and ``norm_decay_mult`` skip parameters that a custom key
+    matches, so that the biases and norms of a head with its own learning rate would be decayed.
+    Everything else in ``paramwise_cfg`` works as in MMEngine::
 
         optim_wrapper = dict(
             optimizer=dict(type='SGD', lr=0.007, momentum=0.9, weight_decay=1e-4),
@@ -23,7 +23,7 @@ class WeightsOnlyDecayConstructor(DefaultOptimWrapperConstructor):
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
-        # MMEngine asks add_params only if there is something to set.
+        # MMEngine calls add_params only if there is something to set.
         super().__init__(optim_wrapper_cfg, {'custom_keys': {}, **(paramwise_cfg or {})})
 
     def add_params(
@@ -31,7 +31,7 @@ class WeightsOnlyDecayConstructor(DefaultOptimWrapperConstructor):
     ) -> None:
         """Append one group of options for each parameter of a module."""
         super().add_params(params, module, prefix, is_dcn_module)
-        if prefix:  # a part of the model, which comes again with the whole
+        if prefix:  # a submodule; its parameters are handled with the whole model
             return
         for group in params:
             if group['params'][0].ndim == 1:

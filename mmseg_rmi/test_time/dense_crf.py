@@ -9,16 +9,17 @@ import numpy as np
 
 from mmseg_rmi.utils.checks import check_integer, check_number
 
-LEAST_PROBABILITY = 1e-5  # of a class at a pixel, so that its energy is finite
+LEAST_PROBABILITY = 1e-5  # of a class at a pixel, which keeps its energy finite
 
 
 @dataclass(frozen=True)
 class DenseCRF:
     """Mean-field inference in a dense CRF (Kraehenbuehl & Koltun 2011), with the paper's settings.
 
-    The energy of a labelling is, per pixel, the negative logarithm of the predicted probability of
-    its label, and, per pair of pixels of different labels, ``gaussian_compat`` times a Gaussian of
-    their distance plus ``bilateral_compat`` times one of their distance and difference in colour.
+    The energy of a labelling is, for each pixel, the negative logarithm of the predicted
+    probability of its label and, for each pair of pixels with different labels, ``gaussian_compat``
+    times a Gaussian of their distance plus ``bilateral_compat`` times a Gaussian of their distance
+    and difference in colour.
 
     Args:
         iterations: steps of inference, at least 1; the paper shows 1, 5 and 10.
@@ -30,8 +31,8 @@ class DenseCRF:
 
     Raises:
         ImportError: pydensecrf is not installed; says how to install it.
-        ValueError: a setting is not positive, or an input does not fit.
-        TypeError: a setting is not a number, or the image is not of uint8.
+        ValueError: a setting is not positive, or an input has the wrong shape.
+        TypeError: a setting is not a number, or the image is not uint8.
 
     Source: "CRF" in tables 1, 2 and 4 of the RMI paper.
     """
@@ -66,7 +67,7 @@ class DenseCRF:
         Returns:
             ``C x H x W``, float32, sums to 1 over the classes.
         """
-        # Whoever has no compiler can use the rest of the package.
+        # Imported late: without a compiler, the rest of the package still works.
         from pydensecrf.densecrf import DenseCRF2D
 
         _check_inputs(distribution, image)
@@ -90,7 +91,7 @@ def _check_inputs(distribution: np.ndarray, image: np.ndarray) -> None:
             f'distribution must be C x H x W with C at least 2, got shape {distribution.shape}'
         )
     if image.dtype != np.uint8:
-        raise TypeError(f'image must be of uint8, got {image.dtype}')
+        raise TypeError(f'image must be uint8, got {image.dtype}')
     expected = (*distribution.shape[1:], 3)
     if image.shape != expected:
         raise ValueError(

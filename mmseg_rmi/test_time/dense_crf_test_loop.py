@@ -1,4 +1,4 @@
-"""A test that refines every prediction by a dense CRF, in processes beside the network."""
+"""A test loop that refines predictions by a dense CRF, in parallel with the network."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Prediction(NamedTuple):
 
 
 class PendingBatch(NamedTuple):
-    """A batch that is through the network."""
+    """A batch that the network has predicted."""
 
     batch_idx: int
     data_batch: Any
@@ -51,32 +51,32 @@ class PendingBatch(NamedTuple):
 
 @LOOPS.register_module()
 class DenseCRFTestLoop(TestLoop):
-    """Tests with a dense CRF after the network, as the paper's "CE & CRF".
+    """Test with a dense CRF after the network, as the paper's "CE & CRF".
 
-    One line switches it on, for any segmentor and its checkpoints as they are:
+    One line switches it on, for any segmentor and any of its checkpoints:
     ``test_cfg = dict(type='DenseCRFTestLoop', iterations=10)`` in a config, or on the command line
     ``tools/test.py CONFIG CHECKPOINT --cfg-options test_cfg.type=DenseCRFTestLoop``. It replaces
-    ``pred_sem_seg``, at the size and with the pixels of the image file; ``seg_logits`` stay those
-    of the network. The predicted probabilities are those that the head was trained to give: softmax
-    or sigmoids. (Sigmoids are divided by their sum, which a CRF does not notice.)
+    ``pred_sem_seg``, with the size and the pixels of the image file; ``seg_logits`` stay those of
+    the network. The predicted probabilities are those that the head was trained for, softmax or
+    sigmoids. (Sigmoids are divided by their sum, which makes no difference to a CRF.)
 
-    The CRF of an image runs in a worker process while the network predicts the next ones. Results
-    come out in the order of the data set. A bar shows the progress. Where torchrun started a
-    distributed test, its processes share the CPUs of a machine; Slurm gives each its own.
+    The CRF of an image runs in a worker process while the network predicts the next images. Results
+    keep the order of the data set, and a bar shows the progress. The processes of a distributed
+    test by torchrun share the CPUs of a machine; Slurm gives each its own.
 
     Args:
         runner: the runner.
         dataloader: the data loader, or its config.
         evaluator: the evaluator, or its config.
         fp16: run the network under autocast.
-        activation: ``'sigmoid'`` or ``'softmax'``; None finds it from the losses of the head.
-        num_workers: worker processes; None is as many as there are CPUs for this process.
-        **crf: the settings of :class:`mmseg_rmi.test_time.DenseCRF`.
+        activation: ``'sigmoid'`` or ``'softmax'``; None infers it from the losses of the head.
+        num_workers: worker processes; None takes as many as this process has CPUs.
+        **crf: settings of :class:`mmseg_rmi.test_time.DenseCRF`.
 
     Raises:
         ImportError: pydensecrf is not installed; says how to install it.
-        ValueError: a setting does not fit, or the model is a ``SegTTAModel``, which does not hand
-            on its mean probabilities.
+        ValueError: a setting is invalid, or the model is a ``SegTTAModel``, which does not pass on
+            its mean probabilities.
 
     Example:
         >>> test_cfg = dict(type='DenseCRFTestLoop', iterations=5)
@@ -124,7 +124,7 @@ class DenseCRFTestLoop(TestLoop):
         return metrics
 
     def _refined_batches(self) -> Iterator[PendingBatch]:
-        """Keep the network ahead of the CRF, by just so much that no worker waits for it."""
+        """Keep the network just far enough ahead of the CRF that no worker waits for it."""
         pending: deque[PendingBatch] = deque()
         with ProcessPoolExecutor(self.num_workers) as pool:
             for index, data_batch in enumerate(self.dataloader):
@@ -144,8 +144,8 @@ class DenseCRFTestLoop(TestLoop):
     def _collect(self, sample: SegDataSample) -> Prediction:
         if 'img_path' not in sample:
             raise ValueError(
-                'a dense CRF reads the original image, and a prediction has no img_path: let the '
-                "test pipeline keep it, as dict(type='PackSegInputs') does with its own meta_keys"
+                'a dense CRF reads the original image, and a prediction has no img_path: keep it '
+                'in the test pipeline, as PackSegInputs does with its default meta_keys'
             )
         seg_logits = sample.seg_logits.data.float()
         return Prediction(
@@ -156,7 +156,7 @@ class DenseCRFTestLoop(TestLoop):
 
 
 def refine(crf: DenseCRF, prediction: Prediction) -> np.ndarray:
-    """Read the image of a prediction and return the label map, ``1 x H x W``, that a CRF infers."""
+    """Read the image of a prediction and return the label map, ``1 x H x W``, by the CRF."""
     image = mmcv.imfrombytes(get(prediction.img_path), channel_order='rgb')
     posterior = crf(prediction.distribution, image)
     if prediction.threshold is None:
@@ -174,8 +174,8 @@ def _replace_labels(batch: PendingBatch) -> PendingBatch:
 def _check_fusion(model: nn.Module) -> None:
     if any(isinstance(module, SegTTAModel) for module in model.modules()):  # wrapped or not
         raise ValueError(
-            'SegTTAModel hands on a label map without its mean probabilities, which the dense CRF '
-            "would refine: set tta_model=dict(type='ProbabilityTTAModel')"
+            'SegTTAModel passes on a label map without the mean probabilities that the dense CRF '
+            "refines: set tta_model=dict(type='ProbabilityTTAModel')"
         )
 
 

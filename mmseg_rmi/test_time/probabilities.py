@@ -1,7 +1,7 @@
-"""From the scores of a head to the probabilities that it was trained to give, and back.
+"""From the outputs of a head to the probabilities that it was trained for, and back.
 
-``C`` classes (1 is a binary map), ``H x W`` pixels. A prediction of MMSegmentation holds, as
-``seg_logits``, the logits of C classes, but for C = 1 the probability of the foreground.
+``C`` classes (1 is a binary map), ``H x W`` pixels. In a prediction of MMSegmentation,
+``seg_logits`` are the logits of C classes, but for C = 1 the probability of the foreground.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ACTIVATIONS = get_args(Activation)
 
 
 def final_head(model: Any) -> Any:
-    """Find the decode head that predicts, in a segmentor or in whatever wraps it."""
+    """Find the decode head that predicts, in a segmentor or a wrapper of one."""
     while not hasattr(model, 'decode_head') and hasattr(model, 'module'):
         model = model.module
     head = model.decode_head
@@ -29,10 +29,10 @@ def final_head(model: Any) -> Any:
 
 
 def find_activation(head: Any) -> Activation:
-    """Find what a head's losses make probabilities with: sigmoid if they say ``use_sigmoid``.
+    """Infer from a head's losses how it predicts probabilities: by sigmoid if ``use_sigmoid``.
 
-    Losses that do not have the attribute are silent: beside others they have no say, and alone they
-    are of softmax, as in MMSegmentation. A head of one channel is of sigmoid.
+    Losses without the attribute count as softmax, as in MMSegmentation, unless another loss has it.
+    A head with one channel uses a sigmoid.
 
     Raises:
         ValueError: the losses contradict each other, or there are none; says what to set.
@@ -42,7 +42,7 @@ def find_activation(head: Any) -> Activation:
     losses = getattr(head, 'loss_decode', None)
     if not isinstance(losses, nn.Module):
         raise ValueError(
-            f'{type(head).__name__} has no loss_decode that says what it was trained to give: set '
+            f'{type(head).__name__} has no loss_decode that says what it was trained for: set '
             f"activation='softmax' or activation='sigmoid'"
         )
     each = list(losses) if isinstance(losses, nn.ModuleList) else [losses]
@@ -50,17 +50,17 @@ def find_activation(head: Any) -> Activation:
     if len(said) > 1:
         names = ', '.join(type(loss).__name__ for loss in each)
         raise ValueError(
-            f'the losses of {type(head).__name__} ({names}) are partly of softmax and partly of '
-            "sigmoid: set activation='softmax' or activation='sigmoid'"
+            f'the losses of {type(head).__name__} ({names}) use both softmax and sigmoid: set '
+            "activation='softmax' or activation='sigmoid'"
         )
     return 'sigmoid' if said == {True} else 'softmax'
 
 
 def resolve_activation(activation: Activation | None, model: Any) -> Activation:
-    """Take the activation that was set, or else what the model's losses say.
+    """Return the activation if one is set, and otherwise infer it from the model's losses.
 
     Raises:
-        ValueError: another word than softmax and sigmoid, or as :func:`find_activation`.
+        ValueError: it is neither softmax nor sigmoid, or as for :func:`find_activation`.
     """
     if activation is None:
         return find_activation(final_head(model))
@@ -83,14 +83,15 @@ def to_probabilities(seg_logits: Tensor, activation: Activation) -> Tensor:
 def average_probabilities(views: Sequence[Tensor], activation: Activation) -> Tensor:
     """Find the ``seg_logits`` whose probabilities are the mean of those of several predictions.
 
-    The mean is taken of logarithms, which tell apart what rounds to 0 or 1, in float32 or better.
+    The mean is computed from logarithms, which distinguish probabilities that round to 0 or 1, in
+    float32 or better.
 
     Args:
         views: ``seg_logits``, ``C x H x W`` each.
-        activation: what they are made probabilities with.
+        activation: what turns them into probabilities.
 
     Returns:
-        ``C x H x W``; for softmax up to a constant per pixel, which changes nothing.
+        ``C x H x W``; for softmax, up to a constant per pixel, which changes no probability.
 
     >>> views = [torch.full((2, 1, 1), logit) for logit in (-2.0, 2.0)]
     >>> average_probabilities(views, 'sigmoid').flatten()
@@ -109,7 +110,7 @@ def average_probabilities(views: Sequence[Tensor], activation: Activation) -> Te
 def to_distribution(seg_logits: Tensor, activation: Activation) -> Tensor:
     """Map ``seg_logits`` to one distribution over the classes, or over {background, foreground}.
 
-    One-vs-rest sigmoids are divided by their sum, which leaves their ratios.
+    One-vs-rest sigmoids are divided by their sum, which keeps their ratios.
 
     >>> to_distribution(torch.tensor([[[0.3]]]), 'sigmoid').flatten()
     tensor([0.7000, 0.3000])

@@ -1,4 +1,4 @@
-"""Fusion of scales and flips for heads of either kind."""
+"""Fusion of scales and flips, for heads with softmax or sigmoids."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from mmseg_rmi.test_time.probabilities import (
 
 @MODELS.register_module()
 class ProbabilityTTAModel(BaseTTAModel):
-    """Averages, over the augmentations of an image, the probabilities the head was trained to give.
+    """Average the probabilities that the head was trained for over the augmentations of an image.
 
-    Those are the sigmoids of a head trained with :class:`mmseg_rmi.losses.RMILoss` or
+    These are the sigmoids of a head trained with :class:`mmseg_rmi.losses.RMILoss` or
     :class:`mmseg_rmi.losses.SigmoidCrossEntropyLoss`, and the softmax of one trained with cross
     entropy; ``SegTTAModel`` averages softmax for both. The mean also replaces ``seg_logits``, as
-    logits whose sigmoid or softmax it is, so that what follows (a metric, a dense CRF) sees it.
+    the logits whose sigmoid or softmax it is, so that a metric or a dense CRF can use it.
 
     Args:
         module: the segmentor, or its config.
-        activation: ``'sigmoid'`` or ``'softmax'``; None finds it from the losses of the head.
-        **kwargs: as of ``mmengine.model.BaseTTAModel``.
+        activation: ``'sigmoid'`` or ``'softmax'``; None infers it from the losses of the head.
+        **kwargs: arguments of ``mmengine.model.BaseTTAModel``.
 
     Raises:
-        ValueError: the activation is unknown, or cannot be found from the losses.
+        ValueError: the activation is unknown, or cannot be inferred from the losses.
 
     Example, in a config that ``tools/test.py --tta`` is given:
         >>> tta_model = dict(type='ProbabilityTTAModel')

@@ -1,1 +1,1 @@
-"""Checks of arguments and facts about torch that several subpackages need; pure torch."""
+"""Helpers that several subpackages share; pure PyTorch."""

@@ -1,4 +1,4 @@
-"""The end of a command-line tool: errors in one line, with a traceback on demand."""
+"""How command-line tools end: with errors in one line, and a traceback on demand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INTERRUPTED = 130  # as shells report SIGINT
 
 
 def add_debug_argument(parser: ArgumentParser) -> None:
-    """Declare ``--debug``, for the help alone: :func:`run_tool` takes it from the command line."""
+    """Declare ``--debug`` for the help text; :func:`run_tool` takes it from the command line."""
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
 
 
@@ -20,8 +20,8 @@ def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> N
     """Run the main function of a tool and exit.
 
     An error ends it with one line on stderr and exit code 2. With ``--debug``, which is taken from
-    the command line before ``main`` reads it, the traceback is shown instead. In any case the log
-    file of a run that had begun gets the traceback.
+    the command line before ``main`` reads it, the traceback is shown instead. If a run had started,
+    its log file gets the traceback in any case.
 
     Args:
         main: what it returns becomes the exit code; None is success.
@@ -43,7 +43,7 @@ def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> N
 
 
 def _one_line(error: Exception) -> str:
-    """Name and message of an error; a ValueError speaks for itself, as do those on files."""
+    """Format an error's name and message; those of values and files need no name."""
     # str() of a KeyError would quote its message.
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     said = ' '.join(str(message).split())
@@ -53,7 +53,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _write_to_log_file(text: str) -> None:
-    """Write to the file of MMEngine's logger, if a run has opened one, and not to the terminal."""
+    """Write to the log file of MMEngine, if a run has opened one, but not to the terminal."""
     if sys.modules.get('mmengine') is None:
         return
     import logging

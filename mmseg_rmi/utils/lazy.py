@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are asked for."""
+"""Names of a package that are imported on first use."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 
 def import_on_demand(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make the ``__getattr__`` of a package of which some names need MMSegmentation.
+    """Create the ``__getattr__`` of a package in which some names need MMSegmentation.
 
     Args:
         package: its ``__name__``.
-        modules: the module, relative to the package, of each of these names.
+        modules: the module of each of these names, relative to the package.
 
     Returns:
-        A function that imports the module of a name and returns what has the name there. It raises
-        an ImportError that says what is wrong where MMSegmentation is not installed, or twice.
+        A function that imports the module of a name and returns the object of that name. Where
+        MMSegmentation is not installed, or installed twice, it raises an ImportError that says so.
     """
 
     def import_name(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Tests of how code is run: compiled, transformed, on tensors without values."""
+"""How the calling code is run: compiled, transformed, on tensors without values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 def is_compiling() -> bool:
-    """Tell whether torch.compile or torch.export traces the code that asks.
+    """Tell whether torch.compile or torch.export traces the calling code.
 
-    torch says so from version 2.3 on; before, a look at a value breaks the graph and all is well.
+    torch tells from version 2.3 on; before, reading a value breaks the graph, which does no harm.
 
     Example:
         >>> is_compiling()
@@ -23,7 +23,7 @@ def is_compiling() -> bool:
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Tell whether there is data behind a tensor, which meta and fake tensors do without.
+    """Tell whether a tensor has data, which meta and fake tensors do not.
 
     Example:
         >>> has_values(torch.zeros(1)), has_values(torch.zeros(1, device='meta'))
@@ -33,7 +33,7 @@ def has_values(tensor: Tensor) -> bool:
 
 
 def full_precision(device_type: str) -> AbstractContextManager[Any]:
-    """Switch autocast off, on devices that have it (meta tensors' has none).
+    """Switch autocast off, on devices that have it (the meta device does not).
 
     Example:
         >>> with torch.autocast('cpu', torch.bfloat16), full_precision('cpu'):
@@ -46,5 +46,5 @@ def full_precision(device_type: str) -> AbstractContextManager[Any]:
 
 
 def in_functorch() -> bool:
-    """Tell whether ``torch.func.grad`` or another transform calls the code that asks."""
+    """Tell whether ``torch.func.grad`` or another transform runs the calling code."""
     return torch._C._functorch.peek_interpreter_stack() is not None

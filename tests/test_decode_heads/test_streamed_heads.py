@@ -314,12 +314,12 @@ def test_losses_that_a_head_adds_to_those_of_a_batch_are_kept():
 
 
 def test_a_head_that_would_leave_out_rmi_is_refused():
-    with pytest.raises(TypeError, match=r'Streamed\.loss gives loss_own and no loss_region'):
+    with pytest.raises(TypeError, match=r'Streamed\.loss returns loss_own and no loss_region'):
         losses_of(type('Streamed', (RegionLossMixin, LossOfItsOwn), {}))
 
 
 def test_a_head_of_another_kind_is_refused():
-    with pytest.raises(TypeError, match='Streamed is no BaseDecodeHead'):
+    with pytest.raises(TypeError, match='Streamed is not a BaseDecodeHead'):
         type('Streamed', (RegionLossMixin, nn.Module), {})()
 
 

@@ -37,7 +37,7 @@ def train(loss, labels, batches=BATCHES, classes=2):
     ids=['rmi', 'streamed', 'bce', 'affinity'],
 )
 def test_foreground_of_255_is_told_with_the_mend_and_once(loss, classes):
-    expected = r'first 100 batches are 0 alone, and 25% .* ignored \(255\).* write it as 1'
+    expected = r'first 100 batches are all 0, and 25% .* ignored \(255\).* write it as 1'
     with pytest.warns(UserWarning, match=expected):
         train(loss, binary_masks(foreground=255), classes=classes)
     with warnings.catch_warnings():
@@ -46,7 +46,7 @@ def test_foreground_of_255_is_told_with_the_mend_and_once(loss, classes):
 
 
 def test_batches_without_any_label_are_told():
-    with pytest.warns(UserWarning, match='first 100 batches hold no label, and 100%'):
+    with pytest.warns(UserWarning, match='first 100 batches have no labels, and 100%'):
         train(RMILoss(), torch.full((1, 16, 16), 255))
 
 

@@ -50,5 +50,7 @@ class TestEveryMetric:
 
 @pytest.mark.parametrize('metric', METRICS[:2], ids=lambda metric: metric['type'])
 def test_predictions_that_are_no_class_are_refused(metric):
-    with pytest.raises(ValueError, match='the model predicts class 5, and the data set has 3'):
+    with pytest.raises(
+        ValueError, match='the model predicts class 5, but the data set has classes 0 to 2'
+    ):
         evaluate(metric, [scored(prediction=TRUTH + 5)])

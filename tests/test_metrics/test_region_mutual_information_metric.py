@@ -137,7 +137,9 @@ def test_an_image_smaller_than_its_regions_is_refused():
 def test_a_model_of_other_classes_than_the_data_is_refused(maps):
     one = sample(*np.zeros((2, 25, 30), int), seg_logits={'data': torch.zeros(maps, 25, 30)})
     metric = dict(type='RegionMutualInformationMetric', activation='sigmoid')
-    with pytest.raises(ValueError, match=f'the model has {maps} maps, and the data set 3 classes'):
+    with pytest.raises(
+        ValueError, match=f'the model predicts {maps} maps, but the data set has 3 classes'
+    ):
         evaluate(metric, [one])
 
 

@@ -87,7 +87,7 @@ def test_settings_out_of_range_are_refused(settings, error, message):
     [
         ((1, 12, 16), two_halves(), ValueError, r'C at least 2, got shape \(1, 12, 16\)'),
         ((2, 12, 15), two_halves(), ValueError, r'H x W x 3 = \(12, 15, 3\) like the prediction'),
-        ((2, 12, 16), two_halves() / 255, TypeError, 'image must be of uint8, got float64'),
+        ((2, 12, 16), two_halves() / 255, TypeError, 'image must be uint8, got float64'),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(shape, image, error, message):

@@ -50,7 +50,7 @@ def test_one_channel_is_a_sigmoid_whatever_the_loss():
 
 
 def test_losses_that_contradict_each_other_need_a_word():
-    with pytest.raises(ValueError, match=r'\(CrossEntropyLoss, RMILoss\) are partly of softmax'):
+    with pytest.raises(ValueError, match=r'\(CrossEntropyLoss, RMILoss\) use both softmax'):
         find_activation(head([CE, RMI]))
 
 
