@@ -169,7 +169,7 @@ def test_nothing_is_added_up_in_any_order(device, settings):
 @every_setting
 def test_visiting_absent_classes_as_well_changes_nothing(monkeypatch, settings):
     """The one switch by which the way of a GPU differs."""
-    monkeypatch.setattr(forward_backward, 'skips_absent_classes', lambda device: False)
+    monkeypatch.setattr(forward_backward, 'host_can_read', lambda tensor: False)
     logits, labels = make_batch(classes=5)
     labels[labels == 1] = 0
     labels[0][labels[0] == 4] = 3

@@ -198,9 +198,10 @@ class RegionSolver:
         weights = whitening[:, :, 1 : 1 + d].mT @ whitening * (scale / d)
         by_row = weights.new_zeros(len(weights), d, size * lines)
         by_row[:, :, self.order] = weights
-        grad_points = self.grad_points[: len(shifted)].zero_()
+        grad_points = self.grad_points[: len(shifted)]
         for i, row_weights in enumerate(by_row.split(lines, dim=2)):
-            grad_points.baddbmm_(row_weights, self._rows(shifted, i, self.rows))
+            points = self._rows(shifted, i, self.rows)
+            grad_points.baddbmm_(row_weights, points, beta=int(i > 0))  # the first overwrites
         if kept is not None:
             grad_points.mul_(kept[:, None])
         if not self.with_scores:

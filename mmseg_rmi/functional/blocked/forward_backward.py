@@ -27,7 +27,7 @@ from mmseg_rmi.utils.tracing import has_values, is_compiling
 # Working memory for the maps, and for the points, of one block. A CPU's fits its cache, and is
 # allocated once a batch: fresh memory costs more than most of the work done in it. A GPU wants few
 # large calls, and takes as many images at once as fit.
-BLOCK_BYTES = {'cpu': (5 << 20, 8 << 20), 'cuda': (1 << 30, 1 << 30)}
+BLOCK_BYTES = {'cpu': (10 << 20, 12 << 20), 'cuda': (1 << 30, 1 << 30)}
 
 
 def rmi_terms(
@@ -76,7 +76,9 @@ class _RMIFunction(torch.autograd.Function):
         if gradient is None:
             gradient = _gradient_memory(logits)
             forward_backward(ctx.parameters, gradient, logits, *others)
-        return gradient.mul_(scale).to(logits.dtype), None, *[None] * len(others)
+        if not (host_can_read(scale) and scale == 1):
+            gradient.mul_(scale)
+        return gradient.to(logits.dtype), None, *[None] * len(others)
 
 
 def refuse_second_derivative() -> None:
@@ -197,9 +199,9 @@ def split_work(
     return images, block
 
 
-def skips_absent_classes(maps: Tensor) -> bool:
-    """Tell whether data may shape the work: where the host reads maps for free."""
-    return maps.device.type == 'cpu' and not is_compiling() and has_values(maps)
+def host_can_read(tensor: Tensor) -> bool:
+    """Tell whether data may shape the work: where the host reads it for free."""
+    return tensor.device.type == 'cpu' and not is_compiling() and has_values(tensor)
 
 
 def _budget(device: torch.device) -> tuple[int, int]:
@@ -408,8 +410,8 @@ def _find_target(
     floor = 0.0 if settings.nonnegative else classes * settings.floor
     maps = workspace.pooling.one_hot(channel, has_label, classes, workspace.dtype)
     present = list(range(len(maps) * classes))
-    if skips_absent_classes(channel):
-        present = maps.flatten(2).any(dim=2).flatten().nonzero().flatten().tolist()
+    if host_can_read(channel):  # absent classes are skipped
+        present = maps.flatten(2).amax(dim=2).flatten().nonzero().flatten().tolist()
     total_floor = floor * enough.sum().to(solver.dtype)
     return RegionTarget(maps, present, kept, total_floor, settings.activation == 'softmax')
 

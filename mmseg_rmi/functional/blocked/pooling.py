@@ -71,7 +71,8 @@ class Pooling:
             return maps.mul_(gradient)
         if self.method == 'avg':
             padded = F.pad(gradient / self.factor**2, (0, 1, 0, 1))  # no cell: gradient 0
-            wide = padded.index_select(-1, self.columns)
+            wide = padded[..., None].expand(*padded.shape, self.factor).flatten(-2)
+            wide = wide[..., self.padding : self.padding + self.size[1]]
             for offset in range(self.factor):
                 cell = (offset + self.padding) // self.factor
                 part = maps[..., offset :: self.factor, :]
