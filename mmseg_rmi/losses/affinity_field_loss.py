@@ -17,23 +17,16 @@ from mmseg_rmi.functional.affinity_field import (
     downsample_labels,
 )
 from mmseg_rmi.functional.contract import promote
+from mmseg_rmi.losses.base import SegmentationLoss
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
-from mmseg_rmi.losses.label_watch import SingleLabelWatch
 from mmseg_rmi.losses.normalization import global_divisors
-from mmseg_rmi.losses.validation import (
-    check_inputs,
-    check_loss_constants,
-    refuse_other_arguments,
-    resolve_ignore_index,
-    squeeze_labels,
-)
 from mmseg_rmi.utils.checks import check_integer, check_number
 from mmseg_rmi.utils.tracing import full_precision, is_compiling
 
 LABEL_VALUES = 256  # of an 8-bit label map, each with its own row of weights
 
 
-class AffinityFieldLoss(nn.Module):
+class AffinityFieldLoss(SegmentationLoss):
     """Softmax cross entropy plus a decaying affinity field loss, the paper's second baseline.
 
     ``CE + decay_base ** -(iteration / max_iters) * affinity``: the cross entropy is the mean over
@@ -78,9 +71,7 @@ class AffinityFieldLoss(nn.Module):
         loss_name: str = 'loss_affinity',
         **other_arguments: Any,
     ) -> None:
-        super().__init__()
-        refuse_other_arguments(self, other_arguments)
-        self.label_watch = SingleLabelWatch()
+        super().__init__(ignore_index, loss_weight, loss_name, other_arguments)
         _check_sizes(sizes, adaptive)
         check_number('margin', margin)
         if not margin > 0:
@@ -89,14 +80,10 @@ class AffinityFieldLoss(nn.Module):
         check_number('decay_base', decay_base)
         if decay_base < 1:
             raise ValueError(f'decay_base must be at least 1 (no decay), got {decay_base}')
-        check_loss_constants(loss_weight, loss_name)
         self.sizes = tuple(sizes)
         self.margin = margin
         self.downsample_factor = downsample_factor
         self.decay_base = decay_base
-        self.ignore_index = ignore_index
-        self.loss_weight = loss_weight
-        self._loss_name = loss_name
         self.size_scores = None
         if adaptive:
             self.size_scores = nn.Parameter(torch.zeros(2, LABEL_VALUES, len(self.sizes)))
@@ -126,14 +113,10 @@ class AffinityFieldLoss(nn.Module):
                 small.
             TypeError: logits that are not floating point, labels that are not integer.
         """
-        ignore_index = self.ignore_index if ignore_index is ... else ignore_index
-        labels = squeeze_labels(labels)
-        check_inputs(logits, labels, weight, ignore_index, **kwargs)
-        ignore_index = resolve_ignore_index(ignore_index)
+        labels, ignore_index = self.check_call(logits, labels, weight, ignore_index, **kwargs)
         self._check_channels(logits)
         self._check_neighbours_fit(logits)
-        labels = labels.long()  # numbers compared with a narrow type would wrap around
-        self.label_watch.see(labels, ignore_index)
+        labels = labels.long()
         pixels, pairs = self._divisors(labels, logits.shape[1], ignore_index)
         with full_precision(logits.device.type):
             logits = promote(logits)
@@ -162,11 +145,6 @@ class AffinityFieldLoss(nn.Module):
         if self.size_scores is None:
             return None
         return (2 * self.size_scores.detach() - self.size_scores).softmax(dim=2)
-
-    @property
-    def loss_name(self) -> str:
-        """Name of the loss in MMEngine's log."""
-        return self._loss_name
 
     def _divisors(self, labels: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
         """Count the valid pixels, and the edges and non-edges, of the global batch."""

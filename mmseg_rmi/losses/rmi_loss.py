@@ -5,28 +5,20 @@ from __future__ import annotations
 from types import EllipsisType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, RMITerms, rmi_loss, streamed_rmi_loss
 from mmseg_rmi.functional.rmi_loss import IMPLEMENTATIONS
+from mmseg_rmi.losses.base import SegmentationLoss
 from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
-from mmseg_rmi.losses.label_watch import SingleLabelWatch
 from mmseg_rmi.losses.normalization import global_normalizers
-from mmseg_rmi.losses.validation import (
-    check_inputs,
-    check_loss_constants,
-    check_region_fits,
-    refuse_other_arguments,
-    resolve_ignore_index,
-    squeeze_labels,
-    widen_labels,
-)
+from mmseg_rmi.losses.validation import check_region_fits
 from mmseg_rmi.utils.checks import check_choice
 from mmseg_rmi.utils.tracing import full_precision
 
 
-class RMILoss(nn.Module):
+class RMILoss(SegmentationLoss):
     """Region Mutual Information loss: ``lambda * BCE + (1 - lambda) * region term`` (Eq. 16).
 
     It replaces cross entropy, ``loss_decode=dict(type='RMILoss')``; nothing else changes. The
@@ -93,9 +85,7 @@ class RMILoss(nn.Module):
         loss_name: str = 'loss_rmi',
         **other_arguments: Any,
     ) -> None:
-        super().__init__()
-        refuse_other_arguments(self, other_arguments)
-        self.label_watch = SingleLabelWatch()
+        super().__init__(ignore_index, loss_weight, loss_name, other_arguments)
         self.settings = RMISettings(
             region_size=region_size,
             downsample=downsample,
@@ -109,12 +99,8 @@ class RMILoss(nn.Module):
             activation=activation,
         )
         check_choice('impl', impl, IMPLEMENTATIONS)
-        check_loss_constants(loss_weight, loss_name)
         self.register_buffer('class_weight', load_class_weight(class_weight), persistent=False)
-        self.ignore_index = ignore_index
         self.impl = impl
-        self.loss_weight = loss_weight
-        self._loss_name = loss_name
 
     def forward(
         self,
@@ -141,10 +127,8 @@ class RMILoss(nn.Module):
             ValueError: shapes, devices, labels or reduction that do not fit, maps too small.
             TypeError: logits that are not floating point, labels that are not integer.
         """
-        ignore_index = self.ignore_index if ignore_index is ... else ignore_index
-        labels = squeeze_labels(labels)
-        check_inputs(logits, labels, weight, ignore_index, **kwargs)
-        labels, ignore_index = self._prepare(logits, labels, ignore_index)
+        labels, ignore_index = self.check_call(logits, labels, weight, ignore_index, **kwargs)
+        self._check_settings_fit(logits, labels)
         with full_precision(logits.device.type):
             loss = rmi_loss(
                 logits,
@@ -182,10 +166,8 @@ class RMILoss(nn.Module):
             ValueError: as :meth:`forward`.
             TypeError: as :meth:`forward`.
         """
-        ignore_index = self.ignore_index if ignore_index is ... else ignore_index
-        labels = squeeze_labels(labels)
-        check_inputs(logits, labels, None, ignore_index, same_size=False)
-        labels, ignore_index = self._prepare(logits, labels, ignore_index)
+        labels, ignore_index = self.check_call(logits, labels, None, ignore_index, same_size=False)
+        self._check_settings_fit(logits, labels)
         with full_precision(logits.device.type):
             terms = streamed_rmi_loss(
                 logits,
@@ -202,16 +184,10 @@ class RMILoss(nn.Module):
             region=self.loss_weight * terms.region,
         )
 
-    def _prepare(
-        self, logits: Tensor, labels: Tensor, ignore_index: int | None
-    ) -> tuple[Tensor, int]:
-        """Check what depends on the settings; return labels and ignore_index as integers."""
+    def _check_settings_fit(self, logits: Tensor, labels: Tensor) -> None:
         check_class_weight(self.class_weight, logits)
         if self.settings.loss_lambda < 1:
             check_region_fits(labels, self.settings)
-        labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
-        self.label_watch.see(labels, ignore_index)
-        return labels, ignore_index
 
     @property
     def use_sigmoid(self) -> bool:
@@ -219,11 +195,6 @@ class RMILoss(nn.Module):
         if self.settings.loss_lambda == 0:
             return self.settings.activation == 'sigmoid'
         return self.settings.pixel_term == 'bce'
-
-    @property
-    def loss_name(self) -> str:
-        """Name of the loss in MMEngine's log."""
-        return self._loss_name
 
     def extra_repr(self) -> str:
         """Return the settings, as ``print(model)`` shows them."""

@@ -5,27 +5,19 @@ from __future__ import annotations
 from types import EllipsisType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, rmi_loss
+from mmseg_rmi.losses.base import SegmentationLoss
 from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
-from mmseg_rmi.losses.label_watch import SingleLabelWatch
 from mmseg_rmi.losses.normalization import global_normalizers
-from mmseg_rmi.losses.validation import (
-    check_inputs,
-    check_loss_constants,
-    refuse_other_arguments,
-    resolve_ignore_index,
-    squeeze_labels,
-    widen_labels,
-)
 from mmseg_rmi.utils.tracing import full_precision
 
 SETTINGS = RMISettings(loss_lambda=1.0)
 
 
-class SigmoidCrossEntropyLoss(nn.Module):
+class SigmoidCrossEntropyLoss(SegmentationLoss):
     """Binary cross entropy, ``sum over classes and valid pixels / (valid pixels + 1)``.
 
     This is the pixel-wise term of :class:`RMILoss`. But for the + 1, it is C times MMSegmentation's
@@ -59,14 +51,8 @@ class SigmoidCrossEntropyLoss(nn.Module):
         loss_name: str = 'loss_bce',
         **other_arguments: Any,
     ) -> None:
-        super().__init__()
-        refuse_other_arguments(self, other_arguments)
-        self.label_watch = SingleLabelWatch()
-        check_loss_constants(loss_weight, loss_name)
+        super().__init__(ignore_index, loss_weight, loss_name, other_arguments)
         self.register_buffer('class_weight', load_class_weight(class_weight), persistent=False)
-        self.ignore_index = ignore_index
-        self.loss_weight = loss_weight
-        self._loss_name = loss_name
 
     def forward(
         self,
@@ -93,12 +79,8 @@ class SigmoidCrossEntropyLoss(nn.Module):
             ValueError: shapes, devices, labels or reduction that do not fit.
             TypeError: logits that are not floating point, labels that are not integer.
         """
-        ignore_index = self.ignore_index if ignore_index is ... else ignore_index
-        labels = squeeze_labels(labels)
-        check_inputs(logits, labels, weight, ignore_index, **kwargs)
+        labels, ignore_index = self.check_call(logits, labels, weight, ignore_index, **kwargs)
         check_class_weight(self.class_weight, logits)
-        labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
-        self.label_watch.see(labels, ignore_index)
         with full_precision(logits.device.type):
             loss = rmi_loss(
                 logits,
@@ -110,8 +92,3 @@ class SigmoidCrossEntropyLoss(nn.Module):
                 normalizers=global_normalizers(labels, ignore_index),
             )
         return propagate_nonfinite(self.loss_weight * loss)
-
-    @property
-    def loss_name(self) -> str:
-        """Name of the loss in MMEngine's log."""
-        return self._loss_name
