@@ -85,6 +85,7 @@ install-onedl:
 
 # A torch without CUDA comes where pip finds one (PIP_FIND_LINKS or another index), since its version
 # sorts as newer. The torchvision that goes with it does not always: then mmpretrain stays unusable.
+# Of the libraries of docs/peers.md, those that need no torchvision.
 install-openmmlab:
 	$(PIP) install 'torch<2.14' torchvision 'setuptools<80' wheel
 	@$(PY) -c 'import torchvision' 2>/dev/null || { \
@@ -94,4 +95,4 @@ install-openmmlab:
 	    echo 'No wheel of mmcv fits: building it takes a C++ compiler and about 12 minutes on 2 cores.'; \
 	    MMCV_WITH_OPS=1 $(PIP) install --force-reinstall --no-deps --no-binary mmcv \
 	        --no-build-isolation mmcv==2.1.0; }
-	$(PIP) install -e '.[openmmlab,tools,docs,dev]'
+	$(PIP) install -e '.[openmmlab,tools,docs,dev]' lightning monai transformers

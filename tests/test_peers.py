@@ -12,6 +12,7 @@ LIBRARIES = {
     'MONAI': 'monai',
     'Transformers': 'transformers',
     'Lightning': 'lightning',
+    'nnU-Net': 'nnunetv2',
 }
 
 
@@ -31,7 +32,7 @@ def snippets() -> list:
 @pytest.mark.parametrize(('section', 'code'), snippets())
 def test_snippet_runs(section: str, code: str, tmp_path: Path, monkeypatch) -> None:
     if section in LIBRARIES:
-        pytest.importorskip(LIBRARIES[section], reason=f'{section} is of the extra peers')
+        pytest.importorskip(LIBRARIES[section], reason=f'{section} is not installed')
     monkeypatch.chdir(tmp_path)
     names: dict = {'__name__': 'snippet'}
     exec(compile(code, section, 'exec'), names)
