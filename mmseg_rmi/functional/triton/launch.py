@@ -32,7 +32,7 @@ import torch
 import triton
 from torch import Tensor
 
-from mmseg_rmi.functional.contract import Parameters
+from mmseg_rmi.functional.contract import Parameters, RMITerms
 from mmseg_rmi.functional.downsampling import pooled_side
 from mmseg_rmi.functional.triton import INTERPRETED, kernels
 
@@ -45,15 +45,10 @@ LEAST_COLUMNS = 128  # of up-sampled pixels, of a piece of a row of low-resoluti
 SUPPORT_ROWS = 32  # at once
 
 
-class Forward(NamedTuple):
-    """The results of the forward pass, and what the backward pass needs of it.
+class Kept(NamedTuple):
+    """What the backward pass needs of the forward pass.
 
     Attributes:
-        total: float32, scalar, as are the next two: see
-            :class:`mmseg_rmi.functional.contract.RMITerms`.
-        region: the region term's share.
-        score: the mean region score.
-        correct: int64, scalar.
         targets: the channel of every pixel, int8 or int16, ``B x H x W``.
         present: whether an image has a pixel of a channel, and, last, any, int32, ``B x (C + 1)``.
         slopes: dR/dp, ``B x C x cells``, undefined where a class is absent.
@@ -61,10 +56,6 @@ class Forward(NamedTuple):
         normalizer: log-sum-exp of the logits, ``B x H x W``; empty if not needed.
     """
 
-    total: Tensor
-    region: Tensor
-    score: Tensor
-    correct: Tensor
     targets: Tensor
     present: Tensor
     slopes: Tensor
@@ -258,7 +249,7 @@ def forward(
     images: Tensor,
     plan: Plan,
     with_gradient: bool,
-) -> Forward:
+) -> tuple[RMITerms, Kept]:
     """Compute the loss, and the gradient of the bounds by the pooled probabilities.
 
     Args:
@@ -272,17 +263,17 @@ def forward(
         with_gradient: whether to find ``slopes``.
     """
     parameters = plan.parameters
-    result = empty_forward(logits, labels, plan, with_gradient)
+    terms, kept = empty_results(logits, labels, plan, with_gradient)
     batch, classes = plan.logits[:2]
     maps = batch * classes
     if plan.streamed:  # its taps are read so often that a small copy pays
         logits = logits.contiguous()
-    result.present.zero_()
+    kept.present.zero_()
     pixel_blocks = triton.cdiv(plan.size[0] * plan.size[1], WIDE_BLOCK)
     kernels.find_targets[(pixel_blocks, batch)](
         labels,
-        result.targets,
-        result.present,
+        kept.targets,
+        kept.present,
         *plan.size,
         classes,
         *labels.stride(),
@@ -297,15 +288,15 @@ def forward(
     partials = logits.new_empty((batch * plan.tiles, 2), dtype=torch.float64)
     kernels.pool_logits[(plan.tiles, batch)](
         logits,
-        result.targets,
+        kept.targets,
         logits if pixel_weight is None else pixel_weight,
         logits if class_weight is None else class_weight,
-        result.present,
+        kept.present,
         probability,
         truth,
-        result.winners,
+        kept.winners,
         touched,
-        result.normalizer,
+        kept.normalizer,
         partials,
         classes,
         *plan.size,
@@ -331,15 +322,15 @@ def forward(
     bounds = logits.new_empty(maps, dtype=torch.float64)
     scores = torch.empty_like(bounds)
     if plan.region:
-        kept = _keep_regions(touched, plan)
-        _find_bounds(probability, truth, kept, bounds, scores, plan, result, with_gradient)
+        whole = _keep_regions(touched, plan)
+        _find_bounds(probability, truth, whole, bounds, scores, kept, plan, with_gradient)
     kernels.add_up[(1,)](
         partials,
         bounds,
         scores,
         pixels,
         images,
-        *result[:4],
+        *terms,
         len(partials),
         maps,
         PIXEL_SHARE=parameters.settings.loss_lambda,
@@ -347,21 +338,20 @@ def forward(
         SCORE=parameters.with_score,
         BLOCK=WIDE_BLOCK,
     )
-    return result
+    return terms, kept
 
 
-def empty_forward(logits: Tensor, labels: Tensor, plan: Plan, with_gradient: bool) -> Forward:
+def empty_results(
+    logits: Tensor, labels: Tensor, plan: Plan, with_gradient: bool
+) -> tuple[RMITerms, Kept]:
     """Allocate the results of :func:`forward`, whose arguments these are."""
     batch, classes = plan.logits[:2]
     keeps_slopes = plan.region and with_gradient
     # Kept until the backward pass: no finer than the gradient that it becomes a part of.
     slope_dtype = torch.bfloat16 if logits.dtype == torch.bfloat16 else torch.float32
     total, region, score = (logits.new_empty((), dtype=torch.float32) for _ in range(3))
-    return Forward(
-        total,
-        region,
-        score,
-        correct=logits.new_empty((), dtype=torch.int64),
+    terms = RMITerms(total, region, score, correct=logits.new_empty((), dtype=torch.int64))
+    return terms, Kept(
         targets=logits.new_empty(labels.shape, dtype=torch.int8 if classes < 128 else torch.int16),
         present=logits.new_empty((batch, classes + 1), dtype=torch.int32),
         slopes=logits.new_empty(
@@ -386,27 +376,27 @@ def _empty_maps(logits: Tensor, plan: Plan, dtype: torch.dtype) -> Tensor:
 def _keep_regions(touched: Tensor, plan: Plan) -> Tensor:
     if not plan.exclude:
         return touched
-    kept = torch.empty_like(touched)
-    kernels.keep_regions[(triton.cdiv(plan.cells, WIDE_BLOCK), len(kept))](
+    whole = torch.empty_like(touched)
+    kernels.keep_regions[(triton.cdiv(plan.cells, WIDE_BLOCK), len(whole))](
         touched,
-        kept,
+        whole,
         *plan.map_size,
         plan.cells,
         plan.cell_columns,
         SIZE=plan.region_size,
         BLOCK=WIDE_BLOCK,
     )
-    return kept
+    return whole
 
 
 def _find_bounds(
     probability: Tensor,
     truth: Tensor,
-    kept: Tensor,
+    whole: Tensor,
     bounds: Tensor,
     scores: Tensor,
+    kept: Kept,
     plan: Plan,
-    result: Forward,
     with_gradient: bool,
 ) -> None:
     """Write the bounds, the scores and the slopes of all maps."""
@@ -418,8 +408,8 @@ def _find_bounds(
     kernels.correlate[(maps, plan.parts, chunks)](
         probability,
         truth,
-        kept,
-        result.present,
+        whole,
+        kept.present,
         products,
         sums,
         classes,
@@ -440,8 +430,8 @@ def _find_bounds(
     kernels.solve[(maps,)](
         products,
         sums,
-        kept.sum(dim=1) if plan.exclude else sums,
-        result.present,
+        whole.sum(dim=1) if plan.exclude else sums,
+        kept.present,
         bounds,
         scores,
         weights,
@@ -478,13 +468,13 @@ def _find_bounds(
     kernels.find_slopes[(maps, inner_parts + border_parts)](
         probability,
         truth,
-        kept,
-        result.present,
+        whole,
+        kept.present,
         weights,
         lag_weights,
         offsets,
         steps,
-        result.slopes,
+        kept.slopes,
         classes,
         *plan.map_size,
         plan.cells,
@@ -509,11 +499,7 @@ def backward(
     class_weight: Tensor | None,
     pixels: Tensor,
     images: Tensor,
-    targets: Tensor,
-    present: Tensor,
-    slopes: Tensor,
-    winners: Tensor,
-    normalizer: Tensor,
+    kept: Kept,
     plan: Plan,
 ) -> Tensor:
     """Write the gradient by the logits, multiplied by what comes from above.
@@ -525,11 +511,7 @@ def backward(
         class_weight: ``C``.
         pixels: divisor of the pixel term.
         images: divisor of the region term.
-        targets: as those that follow, see :class:`Forward`.
-        present: ``B x (C + 1)``.
-        slopes: ``B x C x cells``.
-        winners: ``B x C x cells``.
-        normalizer: ``B x H x W``.
+        kept: of the forward pass.
         plan: the sizes and the constants of the call.
 
     Returns:
@@ -538,7 +520,7 @@ def backward(
     gradient = torch.empty_like(logits)
     if plan.streamed:
         logits = logits.contiguous()
-    averages = _average_slopes(logits, targets, present, slopes, winners, normalizer, plan)
+    averages = _average_slopes(logits, kept, plan)
     options = dict(
         PIXEL_SHARE=plan.parameters.settings.loss_lambda,
         FACTOR=plan.factor,
@@ -552,8 +534,7 @@ def backward(
     class_weight = logits if class_weight is None else class_weight
     if plan.streamed:
         _launch_low_gradient(
-            (incoming, pixels, images, logits, targets, class_weight),
-            (present, slopes, winners, normalizer, averages),
+            (incoming, pixels, images, logits, kept.targets, class_weight, *kept[1:], averages),
             gradient,
             plan,
             options,
@@ -564,13 +545,10 @@ def backward(
         pixels,
         images,
         logits,
-        targets,
+        kept.targets,
         logits if pixel_weight is None else pixel_weight,
         class_weight,
-        present,
-        slopes,
-        winners,
-        normalizer,
+        *kept[1:],
         averages,
         gradient,
         plan.logits[1],
@@ -589,26 +567,14 @@ def backward(
     return gradient
 
 
-def _average_slopes(
-    logits: Tensor,
-    targets: Tensor,
-    present: Tensor,
-    slopes: Tensor,
-    winners: Tensor,
-    normalizer: Tensor,
-    plan: Plan,
-) -> Tensor:
+def _average_slopes(logits: Tensor, kept: Kept, plan: Plan) -> Tensor:
     """Compute ``sum_c p_c dR/dp_c`` of every pixel, which softmax maps need, ``B x H x W``."""
     if not plan.softmax:
-        return normalizer
-    averages = torch.empty_like(normalizer)
+        return kept.normalizer
+    averages = torch.empty_like(kept.normalizer)
     kernels.average_slopes[(plan.tiles, len(logits))](
         logits,
-        targets,
-        present,
-        slopes,
-        winners,
-        normalizer,
+        *kept,
         averages,
         plan.logits[1],
         *plan.size,
@@ -627,7 +593,6 @@ def _average_slopes(
 
 def _launch_low_gradient(
     inputs: tuple[Tensor, ...],
-    kept: tuple[Tensor, ...],
     gradient: Tensor,
     plan: Plan,
     options: dict[str, float | bool],
@@ -641,7 +606,6 @@ def _launch_low_gradient(
     owned = max(1, math.floor(columns / stretch_w) - 1)
     kernels.write_low_gradient[(low_height, triton.cdiv(low_width, owned), batch)](
         *inputs,
-        *kept,
         gradient,
         classes,
         *plan.size,

@@ -84,13 +84,15 @@ def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     plan = _find_plan(logits.shape, labels.shape[1:], arguments[7:])
     call: tuple[Any, ...] = (logits, labels, *others, plan, with_gradient)
     with torch.cuda.device_of(logits):  # Triton launches on the current device
-        return tuple(launch.forward(*call))
+        terms, kept = launch.forward(*call)
+    return *terms, *kept
 
 
 @_forward.register_fake
 def _(logits: Tensor, labels: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     plan = _make_plan(logits.shape, labels.shape[1:], arguments[5:])
-    return tuple(launch.empty_forward(logits, labels, plan, arguments[4]))
+    terms, kept = launch.empty_results(logits, labels, plan, arguments[4])
+    return *terms, *kept
 
 
 @torch.library.custom_op(
@@ -102,7 +104,7 @@ def _(logits: Tensor, labels: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
 def _backward(*arguments: Any) -> Tensor:
     logits, targets = arguments[1], arguments[6]
     plan = _find_plan(logits.shape, targets.shape[1:], arguments[11:])
-    call: tuple[Any, ...] = (*arguments[:11], plan)
+    call: tuple[Any, ...] = (*arguments[:6], launch.Kept(*arguments[6:11]), plan)
     with torch.cuda.device_of(logits):
         return launch.backward(*call)
 
