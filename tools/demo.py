@@ -33,7 +33,7 @@ CONFIGS = TOOLS.parent / 'configs' / 'demo'
 SCENES = 'deeplabv3plus_r18-d16_1xb4-{}-800_street-scenes-144x192.py'
 CAMVID = 'deeplabv3plus_r18-d16_1xb4-{}-2k_camvid-240x320.py'
 LOSSES = ('CE', 'RMI')
-SHOWN_IMAGES = 4
+SHOWN_IMAGES = 2
 
 # A smoke run: everything happens, little is learnt.
 SHORT_IMAGES = 8
