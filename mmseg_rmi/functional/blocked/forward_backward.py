@@ -177,12 +177,13 @@ def _visit(
     chunk = _read_chunk(full, labels, pixel_weight, class_weight, pixel_scale, workspace)
     into = None if gradient is None else workspace.gradient_of(full, gradient)
 
-    pixel, max_places = _forward(chunk, workspace, into)
+    pixel, pooled = _forward(chunk, workspace, into)
+    slopes = pooled
     if chunk.target is not None:
-        bounds, scores = _solve_regions(chunk.target, region_scale, workspace)
+        bounds, scores, slopes = _solve_regions(chunk.target, pooled, region_scale, workspace)
         region = bounds * region_scale
     if gradient is not None and into is not None:
-        _backward(chunk, max_places, workspace, into)
+        _backward(chunk, slopes, workspace, into)
         if workspace.up_samples:
             size = (gradient.shape[2], gradient.shape[3])
             gradient.copy_(bilinear_adjoint(into, size, parameters.align_corners))
@@ -243,8 +244,6 @@ class Workspace:
         self.pooling = Pooling(
             settings.downsample, settings.downsample_factor, (height, width), device
         )
-        self.pooled = memory(images, classes, *self.pooling.pooled_size)
-        self.pooled_gradient = torch.empty_like(self.pooled)
         self.solver = RegionSolver(
             settings,
             self.pooling.pooled_size,
@@ -354,7 +353,7 @@ def _read_chunk(
     channel = channel.where(has_label, 0)
     target = None
     if settings.loss_lambda < 1:  # first, for what it takes meanwhile
-        target = _find_target(channel, has_label, valid, workspace)
+        target = _find_target(channel, has_label, valid, logits.shape[1], workspace)
 
     mask = valid.to(workspace.dtype)
     weight = mask * pixel_scale
@@ -399,10 +398,9 @@ def _log_sum_exp(logits: Tensor, workspace: Workspace) -> Tensor:
 
 
 def _find_target(
-    channel: Tensor, has_label: Tensor, valid: Tensor, workspace: Workspace
+    channel: Tensor, has_label: Tensor, valid: Tensor, classes: int, workspace: Workspace
 ) -> RegionTarget:
     settings, solver = workspace.settings, workspace.solver
-    classes = workspace.pooled.shape[1]
     kept = kept_regions(valid, settings)
     enough = valid.flatten(1).any(dim=1) & (solver.count >= 2)
     if kept is not None:
@@ -416,17 +414,35 @@ def _find_target(
     return RegionTarget(maps, present, kept, total_floor, settings.activation == 'softmax')
 
 
+class PooledMaps(NamedTuple):
+    """Down-sampled probabilities of a chunk, or dR/dp, the gradient by them.
+
+    Attributes:
+        maps: ``N x C x h x w``, undefined in blocks without a class to solve for.
+        max_places: of the other blocks, by their first class, where pooling found its maxima.
+    """
+
+    maps: Tensor
+    max_places: dict[int, Tensor | None]
+
+    def has(self, block: slice) -> bool:
+        """Tell whether a block has a class to solve for."""
+        return block.start in self.max_places
+
+    def mul_adjoint_(self, full: Tensor, block: slice, pooling: Pooling) -> None:
+        """Multiply a block of maps of full resolution by the gradient handed back to them."""
+        pooling.mul_adjoint_(full, self.maps[:, block], self.max_places[block.start])
+
+
 def _forward(
     chunk: Chunk, workspace: Workspace, gradient: Tensor | None
-) -> tuple[Tensor, dict[int, Tensor | None]]:
+) -> tuple[Tensor, PooledMaps]:
     """Compute the pixel-wise term, and down-sample the probabilities of classes to solve for.
 
-    Returns:
-        The term, scalar; and of each block, by its first class, the places of the maxima that
-        pooling took. The gradient, if given, holds the probabilities afterwards.
+    The gradient, if given, holds the probabilities afterwards.
     """
     settings, target, dtype = workspace.settings, chunk.target, workspace.dtype
-    max_places: dict[int, Tensor | None] = {}
+    pooled = PooledMaps(torch.empty_like(chunk.valid[:0] if target is None else target.maps), {})
     for block in workspace.blocks:
         out = None if gradient is None else gradient[:, block]
         probability = None
@@ -441,42 +457,42 @@ def _forward(
         if probability is None and (solved or (out is not None and not workspace.mixes)):
             probability = chunk.activate(block, workspace.activation, out, dtype)
         if solved and probability is not None:
-            pooled, max_places[block.start] = workspace.pooling.forward(
+            pooled.maps[:, block], pooled.max_places[block.start] = workspace.pooling.forward(
                 probability.mul_(chunk.valid)
             )
-            workspace.pooled[: len(pooled), block] = pooled
 
     of_all = chunk.log_sum
     if of_all is None or settings.pixel_term == 'bce':
         of_all = workspace.softplus_sum.pop_sum()[: len(chunk.logits)]
     total = (of_all * chunk.weight).sum(dtype=chunk.label_sum.dtype)
-    return total - chunk.label_sum, max_places
+    return total - chunk.label_sum, pooled
 
 
 def _solve_regions(
-    target: RegionTarget, region_scale: Tensor, workspace: Workspace
-) -> tuple[Tensor, list[Tensor]]:
-    """Solve for the classes that are present; keep the scaled gradients by the pooled maps.
+    target: RegionTarget, pooled: PooledMaps, region_scale: Tensor, workspace: Workspace
+) -> tuple[Tensor, list[Tensor], PooledMaps]:
+    """Solve for the classes that are present.
 
     Returns:
-        The sum of ``-I_l`` over images and classes, and the scores of the classes present.
+        The sum of ``-I_l`` over images and classes; the scores of the classes present; the scaled
+        gradient by the pooled maps.
     """
-    solver, number = workspace.solver, len(target.maps)
-    pooled, truth = workspace.pooled[:number].flatten(0, 1), target.maps.flatten(0, 1)
-    gradients = workspace.pooled_gradient[:number].flatten(0, 1).zero_()
+    solver = workspace.solver
+    maps, truth = pooled.maps.flatten(0, 1), target.maps.flatten(0, 1)
+    slopes = torch.zeros_like(maps)
     kept = target.kept
     if kept is not None:
         kept = kept[:, None].expand(-1, target.maps.shape[1], -1).flatten(0, 1)
     bounds, scores = target.floor, []
     for start in range(0, len(target.present), solver.block):
         places = _as_slice(target.present[start : start + solver.block])
-        solution = solver(pooled[places], truth[places], None if kept is None else kept[places])
-        gradients[places] = (solution.gradients * region_scale).to(gradients.dtype)
+        solution = solver(maps[places], truth[places], None if kept is None else kept[places])
+        slopes[places] = (solution.gradients * region_scale).to(slopes.dtype)
         positive = solution.bounds.clamp(min=0)  # below 0 by rounding alone
         bounds = bounds + (positive if workspace.settings.nonnegative else solution.bounds).sum()
         if solution.scores is not None:
             scores.append(solution.scores)
-    return bounds, scores
+    return bounds, scores, pooled._replace(maps=slopes.view_as(pooled.maps))
 
 
 def _as_slice(places: list[int]) -> slice | list[int]:
@@ -485,24 +501,22 @@ def _as_slice(places: list[int]) -> slice | list[int]:
     return slice(first, last + 1) if last - first < len(places) else places
 
 
-def _backward(
-    chunk: Chunk, max_places: dict[int, Tensor | None], workspace: Workspace, gradient: Tensor
-) -> None:
+def _backward(chunk: Chunk, slopes: PooledMaps, workspace: Workspace, gradient: Tensor) -> None:
     """Write the gradient of both terms in the place of the probabilities p that lie there.
 
     It is ``q * weight - label_weight`` (the latter at the label), q the probability of the
     pixel-wise term, and of the region term ``p * (1 - p) * dR/dp`` for a sigmoid or
     ``p * (dR/dp - sum_k p_k dR/dp_k)`` for a softmax.
     """
-    target, expected = chunk.target, None
-    if target is not None and target.competes:
-        expected = _expected_slope(target, max_places, workspace, gradient)
+    expected = None
+    if chunk.target is not None and chunk.target.competes:
+        expected = _expected_slope(slopes, workspace, gradient)
     for block in workspace.blocks:
         probability, weight, slope = gradient[:, block], chunk.weight, None
         if chunk.class_weight is not None:
             weight = weight * chunk.class_weight[block]
-        if target is not None and target.has_class_in(block):
-            slope = _slope(probability, block, expected, max_places, workspace)
+        if slopes.has(block):
+            slope = _slope(probability, block, expected, slopes, workspace)
         if not workspace.mixes:
             probability.mul_(weight if slope is None else slope.add_(weight))
             continue
@@ -518,7 +532,7 @@ def _slope(
     probability: Tensor,
     block: slice,
     expected: Tensor | None,
-    max_places: dict[int, Tensor | None],
+    slopes: PooledMaps,
     workspace: Workspace,
 ) -> Tensor:
     """Compute, in scratch memory, the factor that makes of p the region term's gradient."""
@@ -528,25 +542,16 @@ def _slope(
         torch.sub(workspace.unit, probability, out=slope)
     else:
         slope.fill_(1)
-    pooled_gradient = workspace.pooled_gradient[:number, block]
-    workspace.pooling.mul_adjoint_(slope, pooled_gradient, max_places[block.start])
+    slopes.mul_adjoint_(slope, block, workspace.pooling)
     return slope if expected is None else slope.sub_(expected)
 
 
-def _expected_slope(
-    target: RegionTarget,
-    max_places: dict[int, Tensor | None],
-    workspace: Workspace,
-    gradient: Tensor,
-) -> Tensor:
+def _expected_slope(slopes: PooledMaps, workspace: Workspace, gradient: Tensor) -> Tensor:
     """Compute ``sum_k p_k dR/dp_k`` of every pixel, ``N x 1 x H x W``, of softmax maps p."""
-    number = len(gradient)
     total = torch.zeros_like(gradient[:, :1])
-    for block in workspace.blocks:
-        if target.has_class_in(block):
-            product = workspace.scratch[:number, : block.stop - block.start]
-            product.copy_(gradient[:, block])
-            pooled_gradient = workspace.pooled_gradient[:number, block]
-            workspace.pooling.mul_adjoint_(product, pooled_gradient, max_places[block.start])
-            total += product.sum(dim=1, keepdim=True)
+    for block in filter(slopes.has, workspace.blocks):
+        product = workspace.scratch[: len(gradient), : block.stop - block.start]
+        product.copy_(gradient[:, block])
+        slopes.mul_adjoint_(product, block, workspace.pooling)
+        total += product.sum(dim=1, keepdim=True)
     return total
