@@ -1,4 +1,4 @@
-# RMI at three scales, their mean.
+# RMI at three scales: the same as RMILoss(downsample_factor=(2, 4, 8)), a term each in the log.
 _base_ = './unet-s5-w16_1xb6-ce-500_drive-128x128.py'
 model = dict(
     decode_head=dict(

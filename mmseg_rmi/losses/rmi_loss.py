@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from types import EllipsisType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, RMITerms, rmi_loss, streamed_rmi_loss
 from mmseg_rmi.functional.rmi_loss import IMPLEMENTATIONS
+from mmseg_rmi.functional.scales import as_factors, split_scales, sum_scales
 from mmseg_rmi.losses.base import SegmentationLoss
 from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
@@ -29,7 +33,8 @@ class RMILoss(SegmentationLoss):
     Args:
         region_size: side R of the square regions, 1 to 10.
         downsample: how maps are downsampled first: ``'avg'`` or ``'max'`` pooling, or ``'interp'``.
-        downsample_factor: DF, at least 1; 1 leaves the maps as they are.
+        downsample_factor: DF, at least 1; 1 leaves the maps as they are. Of several, such as
+            ``(2, 4, 8)``, the region term is the mean.
         loss_lambda: lambda in [0, 1]: 1 is the pixel-wise term alone, 0 the region term alone.
         covariance: ``'sum'`` over regions, as in the released code; ``'mean'``, as in the paper; or
             ``'relative'`` to the mean variance of the true map, which makes ``ridge`` a pure
@@ -70,7 +75,7 @@ class RMILoss(SegmentationLoss):
         self,
         region_size: int = 3,
         downsample: str = 'avg',
-        downsample_factor: int = 4,
+        downsample_factor: int | Sequence[int] = 4,
         loss_lambda: float = 0.5,
         covariance: str = 'sum',
         ridge: float = 5e-4,
@@ -86,10 +91,11 @@ class RMILoss(SegmentationLoss):
         **other_arguments: Any,
     ) -> None:
         super().__init__(ignore_index, loss_weight, loss_name, other_arguments)
+        self.downsample_factors = as_factors(downsample_factor)
         self.settings = RMISettings(
             region_size=region_size,
             downsample=downsample,
-            downsample_factor=downsample_factor,
+            downsample_factor=self.downsample_factors[0],
             loss_lambda=loss_lambda,
             covariance=covariance,
             ridge=ridge,
@@ -129,18 +135,23 @@ class RMILoss(SegmentationLoss):
         """
         labels, ignore_index = self.check_call(logits, labels, weight, ignore_index, **kwargs)
         self._check_settings_fit(logits, labels)
+        normalizers = global_normalizers(labels, ignore_index)
         with full_precision(logits.device.type):
-            loss = rmi_loss(
-                logits,
-                labels,
-                self.settings,
-                ignore_index=ignore_index,
-                pixel_weight=weight,
-                class_weight=self.class_weight,
-                normalizers=global_normalizers(labels, ignore_index),
-                impl=self.impl,
-            )
-        return propagate_nonfinite(self.loss_weight * loss)
+            losses = [
+                weight_of_scale
+                * rmi_loss(
+                    logits,
+                    labels,
+                    settings,
+                    ignore_index=ignore_index,
+                    pixel_weight=weight,
+                    class_weight=self.class_weight,
+                    normalizers=normalizers,
+                    impl=self.impl,
+                )
+                for weight_of_scale, settings in self.scales
+            ]
+        return propagate_nonfinite(reduce(torch.add, losses))
 
     def stream(
         self,
@@ -168,26 +179,37 @@ class RMILoss(SegmentationLoss):
         """
         labels, ignore_index = self.check_call(logits, labels, None, ignore_index, same_size=False)
         self._check_settings_fit(logits, labels)
+        normalizers = global_normalizers(labels, ignore_index)
         with full_precision(logits.device.type):
-            terms = streamed_rmi_loss(
-                logits,
-                labels,
-                self.settings,
-                align_corners=align_corners,
-                ignore_index=ignore_index,
-                class_weight=self.class_weight,
-                normalizers=global_normalizers(labels, ignore_index),
-                impl=self.impl,
+            terms = sum_scales(
+                (
+                    weight,
+                    streamed_rmi_loss(
+                        logits,
+                        labels,
+                        settings,
+                        align_corners=align_corners,
+                        ignore_index=ignore_index,
+                        class_weight=self.class_weight,
+                        normalizers=normalizers,
+                        impl=self.impl,
+                    ),
+                )
+                for weight, settings in self.scales
             )
-        return terms._replace(
-            total=propagate_nonfinite(self.loss_weight * terms.total),
-            region=self.loss_weight * terms.region,
-        )
+        return terms._replace(total=propagate_nonfinite(terms.total))
 
     def _check_settings_fit(self, logits: Tensor, labels: Tensor) -> None:
         check_class_weight(self.class_weight, logits)
         if self.settings.loss_lambda < 1:
-            check_region_fits(labels, self.settings)
+            for _, settings in self.scales:
+                check_region_fits(labels, settings)
+
+    @property
+    def scales(self) -> list[tuple[float, RMISettings]]:
+        """The weights and the settings of the losses, one for each factor, that add up to this."""
+        scales = split_scales(self.settings, self.downsample_factors)
+        return [(self.loss_weight * weight, settings) for weight, settings in scales]
 
     @property
     def use_sigmoid(self) -> bool:
@@ -198,4 +220,6 @@ class RMILoss(SegmentationLoss):
 
     def extra_repr(self) -> str:
         """Return the settings, as ``print(model)`` shows them."""
-        return f'{self.settings}, loss_weight={self.loss_weight}'
+        factors = self.downsample_factors
+        several = f', downsample_factors={factors}' if len(factors) > 1 else ''
+        return f'{self.settings}{several}, loss_weight={self.loss_weight}'

@@ -15,6 +15,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional.scales import as_factors
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = {
@@ -45,7 +46,7 @@ class TestResult:
         backbone: such as ``'ResNetV1c-101'``; with the length of training, if networks of this
             name were trained for different ones.
         method: the loss and what was done at test time, such as ``'CE & CRF-5'``.
-        settings: of the region mutual information, if trained with it.
+        settings: of the region mutual information, if trained with it at one scale.
         metrics: by name, as MMEngine wrote them.
         config: everything else.
     """
@@ -163,7 +164,7 @@ def make_result(folder: Path, config: Config, metrics: dict[str, Any]) -> TestRe
     """Name what was trained and tested by its config."""
     head = final_head(config)
     loss = loss_of(head)
-    is_rmi = isinstance(loss, dict) and loss['type'] == 'RMILoss'
+    is_rmi = isinstance(loss, dict) and loss['type'] == 'RMILoss' and len(factors_of(loss)) == 1
     return TestResult(
         folder=folder,
         data=config.test_dataloader.dataset.type,
@@ -232,10 +233,11 @@ def name_loss(loss: Any) -> str:
         default, ours = RMISettings(), rmi_settings(loss)
         alone = ours.loss_lambda == 0  # the region term, without BCE
         silent = {'nonnegative', *(['loss_lambda'] if alone else [])}
+        values = vars(ours) | dict(downsample_factor=' and '.join(map(str, factors_of(loss))))
         changed = [
-            f'{field} {getattr(ours, field)}'
-            for field in vars(default)
-            if getattr(ours, field) != getattr(default, field) and field not in silent
+            f'{field} {values[field]}'
+            for field, value in vars(default).items()
+            if str(values[field]) != str(value) and field not in silent
         ]
         name = 'region term' if alone else name
         return f'{name} ({", ".join(changed)})' if changed else name
@@ -243,6 +245,11 @@ def name_loss(loss: Any) -> str:
 
 
 def rmi_settings(loss: Any) -> RMISettings:
-    """The settings of an ``RMILoss``."""
-    known = vars(RMISettings())
-    return RMISettings(**{name: value for name, value in loss.items() if name in known})
+    """The settings of an ``RMILoss``, of several scales those of the first."""
+    known = {name: value for name, value in loss.items() if name in vars(RMISettings())}
+    return RMISettings(**known | dict(downsample_factor=factors_of(loss)[0]))
+
+
+def factors_of(loss: Any) -> tuple[int, ...]:
+    """The down-sampling factors of an ``RMILoss``."""
+    return as_factors(loss.get('downsample_factor', RMISettings().downsample_factor))

@@ -1,0 +1,94 @@
+"""The region term at several scales: the mean over down-sampling factors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
+
+import torch
+
+from mmseg_rmi.functional.contract import RMITerms
+from mmseg_rmi.functional.settings import RMISettings
+from mmseg_rmi.utils.checks import check_integer
+
+
+def as_factors(downsample_factor: int | Sequence[int]) -> tuple[int, ...]:
+    """Return one or several down-sampling factors as a tuple.
+
+    Raises:
+        ValueError: a factor is less than 1, or there is none.
+        TypeError: a factor is not an integer.
+
+    Example:
+        >>> as_factors(4), as_factors([2, 4, 8])
+        ((4,), (2, 4, 8))
+    """
+    if not isinstance(downsample_factor, Sequence):
+        downsample_factor = (downsample_factor,)
+    for factor in downsample_factor:
+        check_integer('downsample_factor', factor, 1)
+    if not downsample_factor:
+        raise ValueError(
+            f'downsample_factor must name at least one factor, got {downsample_factor}'
+        )
+    return tuple(downsample_factor)
+
+
+def split_scales(settings: RMISettings, factors: Sequence[int]) -> list[tuple[float, RMISettings]]:
+    """Split a loss over K down-sampling factors into losses of one factor each.
+
+    With P the pixel-wise term and R_k the region term at factor k::
+
+        lambda P + (1 - lambda) / K * sum_k R_k = sum_k w_k (lambda_k P + (1 - lambda_k) R_k)
+
+    P is a part of the first loss alone: ``w_1 = lambda + (1 - lambda) / K``, ``lambda_1 = lambda /
+    w_1``, and for the others ``w_k = (1 - lambda) / K``, ``lambda_k = 0``.
+
+    Args:
+        settings: the constants of the loss, with the first factor.
+        factors: DF of each scale.
+
+    Returns:
+        ``w_k`` and the settings of each loss; without those that weigh nothing.
+
+    Example:
+        >>> settings = RMISettings(downsample_factor=2)
+        >>> [(w, s.downsample_factor, s.loss_lambda) for w, s in split_scales(settings, [2, 4])]
+        [(0.75, 2, 0.6666666666666666), (0.25, 4, 0.0)]
+    """
+    if len(factors) == 1:
+        return [(1.0, settings)]
+    share = (1 - settings.loss_lambda) / len(factors)
+    first = settings.loss_lambda + share
+    scales = [(first, replace(settings, loss_lambda=settings.loss_lambda / first))]
+    if share > 0:
+        scales += [
+            (share, replace(settings, downsample_factor=factor, loss_lambda=0.0))
+            for factor in factors[1:]
+        ]
+    return scales
+
+
+def sum_scales(scales: Iterable[tuple[float, RMITerms]]) -> RMITerms:
+    """Put the losses of :func:`split_scales` together again.
+
+    Args:
+        scales: ``w_k`` and the terms of each loss.
+
+    Returns:
+        Their weighted sum, and the mean of their scores.
+
+    Example:
+        >>> terms = RMITerms(*torch.tensor([2.0, 1.0, 0.5, 7.0]))
+        >>> sum_scales([(0.75, terms), (0.25, terms)])
+        RMITerms(total=tensor(2.), region=tensor(1.), score=tensor(0.5000), correct=tensor(7.))
+    """
+    weights, terms = zip(*scales, strict=True)
+    totals, regions, scores, correct = zip(*terms, strict=True)
+    return RMITerms(
+        total=reduce(torch.add, [w * total for w, total in zip(weights, totals, strict=True)]),
+        region=reduce(torch.add, [w * region for w, region in zip(weights, regions, strict=True)]),
+        score=reduce(torch.add, scores) / len(scores),
+        correct=correct[0],
+    )
