@@ -150,7 +150,7 @@ def find_faults_of_files(survey: Survey) -> Iterator[str]:
     if files['colour']:
         yield (
             f'{_named(files["colour"])} are read as colours. Write them as images of one channel '
-            'that hold class indices; palette PNGs are read as indices with imdecode_backend='
+            'with class indices; palette PNGs are read as indices with imdecode_backend='
             "'pillow', the default of LoadAnnotations"
         )
     if files['wide']:
@@ -164,13 +164,13 @@ def find_faults_of_files(survey: Survey) -> Iterator[str]:
             'label maps as PNG'
         )
     if files['size']:
-        yield f'{_named(files["size"])} have another size than their images'
+        yield f'{_named(files["size"])} differ in size from their images'
 
 
 def find_faults_of_values(
     survey: Survey, heads: Heads, classes: Sequence[str], reduce_zero_label: bool
 ) -> Iterator[str]:
-    """Say which labels are no classes, or not the ones that the config means."""
+    """Say which labels are not classes, or not the ones that the config means."""
     count, ignore = len(classes), heads.ignore_index
     present = {value for value in survey.pixels if value != ignore}
     strange = sorted(value for value in present if not 0 <= value < count)
@@ -180,7 +180,7 @@ def find_faults_of_values(
             f'{survey.pixels[value]} pixels, in {_named(survey.files[value])}'
         )
     if len(strange) > FIRST:
-        yield f'{len(strange) - FIRST} more values are no classes: {_short(strange[FIRST:])}'
+        yield f'{len(strange) - FIRST} more values are not classes: {_short(strange[FIRST:])}'
     if strange == [count] and 0 not in present and not reduce_zero_label:
         yield f'labels run from 1 to {count}: set reduce_zero_label=True in the data set'
     if strange and ignore not in survey.pixels:
@@ -191,21 +191,21 @@ def find_faults_of_values(
     highest = max((value for value in present if value < count), default=-1)
     if reduce_zero_label and highest == count - 2 and ignore in survey.pixels:
         yield (
-            f'reduce_zero_label=True takes label 0 of the files for void, and class {count - 1} '
+            f'reduce_zero_label=True makes label 0 of the files void, and class {count - 1} '
             f'({classes[-1]}) then never occurs: if 0 is the class {classes[0]}, set '
             'reduce_zero_label=False'
         )
     elif present == {0} and ignore in survey.pixels:
         yield (
-            f'every pixel is class 0 ({classes[0]}) or ignored ({ignore}): a foreground that is '
-            f'stored as {ignore} is never trained on. Write it as 1'
+            f'every pixel is class 0 ({classes[0]}) or ignored ({ignore}): a foreground stored as '
+            f'{ignore} is never trained on. Write it as 1'
         )
     elif present:
         missing = [name for value, name in enumerate(classes) if value not in present]
         if missing:
-            yield f'no pixel of {_short(missing)}: what the network says of it is not learnt'
+            yield f'no pixel of {_short(missing)}: the network cannot learn it'
     if not present:
-        yield f'every pixel is ignored (ignore_index={ignore}): nothing is trained on'
+        yield f'every pixel is ignored (ignore_index={ignore}): there is nothing to train on'
 
 
 def find_faults_of_heads(heads: Heads, classes: Sequence[str]) -> Iterator[str]:
@@ -213,7 +213,7 @@ def find_faults_of_heads(heads: Heads, classes: Sequence[str]) -> Iterator[str]:
     count = len(classes)
     if heads.num_classes is not None and heads.num_classes != count:
         yield (
-            f'decode_head.num_classes={heads.num_classes}, and the data set has {count} classes '
+            f'decode_head.num_classes={heads.num_classes}, but the data set has {count} classes '
             f'({_short(classes)})'
         )
     if heads.out_channels not in (heads.num_classes, 1) or (heads.out_channels, count) == (1, 1):
@@ -223,8 +223,8 @@ def find_faults_of_heads(heads: Heads, classes: Sequence[str]) -> Iterator[str]:
         )
     if heads.out_channels == 1 and heads.num_classes not in (None, 1, 2):
         yield (
-            f'decode_head.out_channels=1 for num_classes={heads.num_classes}: one channel tells '
-            'apart two classes alone'
+            f'decode_head.out_channels=1 for num_classes={heads.num_classes}: one channel '
+            'distinguishes two classes only'
         )
     if heads.pad_value is not None and heads.pad_value != heads.ignore_index:
         yield (
@@ -234,7 +234,7 @@ def find_faults_of_heads(heads: Heads, classes: Sequence[str]) -> Iterator[str]:
 
 
 def make_table(survey: Survey, classes: Sequence[str], ignore_index: int) -> Table:
-    """One row per class, and per value that is none."""
+    """Tabulate every class, and every other value, in a row each."""
     total = max(sum(survey.pixels.values()), 1)
     table = Table('label', 'class', title=f'{survey.total} label maps')
     for name in ('pixels in %', 'images', 'images in %'):
@@ -244,7 +244,7 @@ def make_table(survey: Survey, classes: Sequence[str], ignore_index: int) -> Tab
         pixels, images = survey.pixels[value], survey.images[value]
         table.add_row(
             str(value),
-            named.get(value, '[red]no class[/]'),
+            named.get(value, '[red]not a class[/]'),
             f'{100 * pixels / total:.3f}',
             str(images),
             f'{100 * images / max(survey.total, 1):.1f}',
@@ -263,7 +263,7 @@ def check(cfg: Config, workers: int, console: Console) -> list[str]:
         if 'need at least one array' not in str(error):  # MMEngine's word for a set without images
             raise
         return [
-            'the training set holds no image: look at its folders and suffixes, '
+            'the training set has no images: check its folders and suffixes, '
             + ', '.join(f'{key}={dataset[key]!r}' for key in PLACES if key in dataset)
         ]
     classes = parts[0].metainfo['classes']

@@ -133,7 +133,7 @@ class Swap:
         if model.get('auxiliary_head'):
             changes['auxiliary_head'] = self.heads(model['auxiliary_head'], 'auxiliary_head')
         if not changes['decode_head']:
-            raise NotApplicable('the decode_head learns boundaries, and no classes')
+            raise NotApplicable('the decode_head learns boundaries, not classes')
         return {name: change for name, change in changes.items() if change}
 
     def heads(self, heads: Any, name: str) -> Any:
@@ -157,10 +157,10 @@ class Swap:
             if base in REFUSED:
                 raise NotApplicable(f'{where}, {kind}: {REFUSED[base]}')
         if any(base in BOUNDARY_HEADS for base in kinds):
-            self.note(where, 'kept', f'{kind} learns boundaries and not classes')
+            self.note(where, 'kept', f'{kind} learns boundaries, not classes')
             return {}
         if not main and not self.auxiliary:
-            self.note(where, 'kept', 'it only helps the training; --auxiliary gives it RMI as well')
+            self.note(where, 'kept', 'it only helps the training; --auxiliary swaps its loss too')
             return {}
         if 'kernel_generate_head' in head:  # K-Net: holds the loss of all stages
             self.losses_hide_activation = True
@@ -189,7 +189,7 @@ class Swap:
         if found is None:
             self.note(where, 'not checked', f'{kind} is not registered here')
         elif not issubclass(found, BaseDecodeHead):
-            raise NotApplicable(f'{where}: {kind} is not a BaseDecodeHead, its losses are its own')
+            raise NotApplicable(f'{where}: {kind} is not a BaseDecodeHead, and has its own losses')
         elif not found.__module__.startswith(('mmseg.', 'mmseg_rmi.')) and (
             found.loss_by_feat is not BaseDecodeHead.loss_by_feat  # type: ignore[attr-defined]
         ):
@@ -198,18 +198,18 @@ class Swap:
     def twin(self, head: ConfigDict, where: str) -> dict[str, Any]:
         kind, found = show_kind(head.type), find_class(head.type)
         if found in TWINS:
-            why = 'the same head, streams the loss and so saves memory'
+            why = 'the same head, which streams the loss to save memory'
             self.note(where, TWINS[found], why)
             return {'type': self.scope + TWINS[found]}
         if found is not None and issubclass(found, streamed_heads.RegionLossMixin):
             return {}
-        self.note(where, f'{kind} as it is', 'it has no twin that streams the loss')
+        self.note(where, f'{kind} as it is', 'it has no variant that streams the loss')
         return {}
 
     def loss(self, head: ConfigDict, where: str) -> dict[str, Any]:
         """Put one RMI loss in the place of all that a head has."""
         losses, names = self.present_losses(head, where)
-        why = 'RMI holds a pixel-wise and a region term itself'
+        why = 'RMI has a pixel-wise and a region term'
         self.note(where, f'{names} -> RMILoss', why)
         new = {
             'type': f'{self.scope}RMILoss',
@@ -313,7 +313,7 @@ class Swap:
         self.note(
             'tta_model',
             'ProbabilityTTAModel',
-            'averages sigmoids, which RMI trains, and no softmax',
+            'averages sigmoids, for which RMI trains, instead of softmax',
         )
         return new
 

@@ -79,10 +79,10 @@ def test_sound_labels_are_counted_and_nothing_is_said(tmp_path: Path) -> None:
         (np.where(PLAIN > 2, 7, PLAIN), {}, 'Set decode_head.ignore_index=7'),
         (np.where(PLAIN > 2, 1, PLAIN) + 1, {}, 'set reduce_zero_label=True'),
         (PLAIN, dict(reduce_zero_label=True), 'set reduce_zero_label=False'),
-        (np.where(PLAIN > 0, 255, 0), dict(classes=2), 'foreground that is stored as 255'),
+        (np.where(PLAIN > 0, 255, 0), dict(classes=2), 'foreground stored as 255'),
         (np.full_like(PLAIN, 255), {}, 'every pixel is ignored'),
         (np.where(PLAIN == 1, 0, PLAIN), {}, 'no pixel of c1'),
-        (PLAIN, dict(head=dict(out_channels=1)), 'one channel tells apart two classes alone'),
+        (PLAIN, dict(head=dict(out_channels=1)), 'one channel distinguishes two classes only'),
         (PLAIN, dict(head=dict(out_channels=4)), 'decode_head.out_channels=4 for num_classes=3'),
         (PLAIN, dict(head=dict(ignore_index=0)), '255 is neither a class (0 to 2) nor'),
         (PLAIN.repeat(3).reshape(*PLAIN.shape, 3), {}, 'are read as colours'),
@@ -108,7 +108,7 @@ def test_label_map_of_another_size_than_its_image_is_named(tmp_path: Path) -> No
     write(tmp_path, PLAIN, PLAIN)
     Image.fromarray(PLAIN[:4]).save(tmp_path / 'labels' / '1.png')
     faults, _ = check(config(tmp_path))
-    assert faults == [f'{tmp_path}/labels/1.png have another size than their images']
+    assert faults == [f'{tmp_path}/labels/1.png differ in size from their images']
 
 
 def test_head_of_other_classes_and_padding_that_is_a_class_are_found(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_head_of_other_classes_and_padding_that_is_a_class_are_found(tmp_path: P
     cfg.model.decode_head.num_classes = 19
     cfg.model.data_preprocessor.seg_pad_val = 0
     faults, _ = check(cfg)
-    assert faults[0] == 'decode_head.num_classes=19, and the data set has 3 classes (c0, c1, c2)'
+    assert faults[0] == 'decode_head.num_classes=19, but the data set has 3 classes (c0, c1, c2)'
     assert faults[1].startswith('data_preprocessor.seg_pad_val=0 is not decode_head.ignore_index')
 
 
@@ -133,7 +133,7 @@ def test_joined_and_repeated_data_sets_are_read_once_each(tmp_path: Path) -> Non
 def test_empty_training_set_is_explained(tmp_path: Path) -> None:
     write(tmp_path, PLAIN)
     faults, _ = check(config(tmp_path, img_suffix='.jpg'))
-    assert 'the training set holds no image' in faults[0]
+    assert 'the training set has no images' in faults[0]
     assert "img_suffix='.jpg'" in faults[0]
 
 
