@@ -15,7 +15,12 @@ pytest.importorskip('triton.backends.nvidia')
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from mmseg_rmi.functional.triton import INTERPRETED, kernels, launch  # noqa: E402
+from mmseg_rmi.functional.triton import (  # noqa: E402
+    INTERPRETED,
+    LARGEST_SIDE,
+    kernels,
+    launch,
+)
 
 pytestmark = pytest.mark.skipif(INTERPRETED, reason='the interpreter is on')
 
@@ -141,3 +146,14 @@ def test_cases_launch_every_kernel(launches):
     for _, *case in CASES.values():
         launch_both_passes(*case, weighted=False)
     assert {kernel.__name__ for kernel, *_ in launches} == set(KERNELS)
+
+
+@pytest.mark.parametrize('ignored', ['zero', 'exclude'])
+def test_largest_maps_fit_exact_sums_and_grids(ignored):
+    side = LARGEST_SIDE
+    settings = RMISettings(region_size=5, downsample_factor=1, ignored=ignored)
+    plan = launch.Plan((1, 2, side, side), (side, side), Parameters(settings))
+    border = 4 * 2 * side  # cells that a program sums up for one place of a region
+    assert max(plan.slab_cells, border) * 2**48 < 2**63
+    assert plan.slabs * plan.slab_cells >= plan.cells
+    assert max(plan.parts, triton.cdiv(plan.cells, launch.BLOCK)) < 2**16

@@ -37,7 +37,9 @@ from mmseg_rmi.functional.downsampling import pooled_side
 from mmseg_rmi.functional.triton import INTERPRETED, kernels
 
 PIXELS = 1024  # in a tile, eight for each thread
-SLAB_CELLS = 4096  # with products below 2^48, sums of them fit an int64
+SLAB_CELLS = 4096  # of a map, correlated apart
+LARGEST_SLAB = 2**15 - 1  # so many products of at most 2^48 add up in an int64
+MANY_SLABS = 32  # as keep a GPU busy; more of them only take memory
 LAG_BLOCK = 64 if INTERPRETED else 8  # the interpreter's time goes by the number of operations
 BLOCK = 128
 WIDE_BLOCK = 1024
@@ -180,7 +182,12 @@ class Plan:
     @cached_property
     def slabs(self) -> int:
         """Parts of a map that are correlated apart."""
-        return triton.cdiv(self.cells, SLAB_CELLS)
+        return triton.cdiv(self.cells, self.slab_cells)
+
+    @cached_property
+    def slab_cells(self) -> int:
+        """Cells of such a part."""
+        return min(max(SLAB_CELLS, triton.cdiv(self.cells, MANY_SLABS)), LARGEST_SLAB)
 
     @cached_property
     def parts(self) -> int:
@@ -417,7 +424,7 @@ def _find_bounds(
         plan.cells,
         plan.cell_columns,
         plan.slabs,
-        SLAB_CELLS,
+        plan.slab_cells,
         SIZE=size,
         LAG_BLOCK=plan.lag_block,
         EXCLUDE=plan.exclude,
