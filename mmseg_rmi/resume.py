@@ -48,7 +48,7 @@ def find_newest_checkpoint(work_dir: Path) -> tuple[Path | None, list[Path]]:
     """Find the whole checkpoint of the highest number, and the broken ones above it."""
     paths = {path for path in work_dir.glob('*.pth') if NUMBERED.fullmatch(path.name)}
     last = work_dir / 'last_checkpoint'
-    named = last.read_text().strip() if last.is_file() else ''
+    named = last.read_text(errors='replace').strip() if last.is_file() else ''
     if named and Path(named).exists():  # perhaps in another folder, or of another name
         paths = {path for path in paths if not path.samefile(named)} | {Path(named)}
     broken: list[Path] = []

@@ -108,10 +108,10 @@ def resumed_from(folder):
     return resume.resume_from_newest(cfg), cfg
 
 
-@pytest.mark.parametrize('last', ['', 'iter_20.pth', 'gone/iter_30.pth'])
+@pytest.mark.parametrize('last', [b'', b'iter_20.pth', b'gone/iter_30.pth', b'\0\0', b'\xff'])
 def test_a_cut_checkpoint_is_passed_over_and_named(tmp_path, last):
     folder = work_dir_with(tmp_path, iter_10=1, iter_9=1, iter_20=0.5, iter_21=0, best_mIoU_30=1)
-    (folder / 'last_checkpoint').write_text(last and str(folder / last))
+    (folder / 'last_checkpoint').write_bytes(last and bytes(folder) + b'/' + last)
     notes, cfg = resumed_from(folder)
     assert cfg.load_from == str(folder / 'iter_10.pth')
     assert cfg.resume

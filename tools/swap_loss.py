@@ -69,8 +69,9 @@ class NotApplicable(ValueError):
 
 
 def find_class(kind: Any) -> type | None:
-    """Find the class of a model's ``type=``; None of what is neither a class nor a known name."""
-    return launch.find_class(kind, MODELS) if isinstance(kind, (str, type)) else None
+    """Find the class of a model's ``type=``; None of what is neither a class nor a name of one."""
+    found = launch.find_class(kind, MODELS) if isinstance(kind, (str, type)) else None
+    return found if isinstance(found, type) else None
 
 
 def show_kind(kind: Any) -> str:

@@ -37,11 +37,6 @@ HEADS = {  # of a module, the classes that ours take the place of
     'test_uper_head': {'UPerHead': decode_heads.RMIUPerHead},
 }
 SEGMENTORS = ('test_encoder_decoder', 'test_cascade_encoder_decoder', 'test_seg_tta_model')
-# They predict maps of a few pixels, and leave the loss to the head's default.
-LOSSES = {
-    'rmi': functools.partial(RMILoss, downsample_factor=1, region_size=2),
-    'bce': SigmoidCrossEntropyLoss,
-}
 
 
 @functools.cache
@@ -73,10 +68,12 @@ def test_of_heads_holds(name, monkeypatch):
     run_tests_of(module)
 
 
-@pytest.mark.parametrize('loss', LOSSES)
+@pytest.mark.parametrize('loss', [RMILoss, SigmoidCrossEntropyLoss])
 @pytest.mark.parametrize('name', SEGMENTORS)
 def test_of_segmentors_holds(name, loss, monkeypatch):
     module = load('test_segmentors', name)
-    monkeypatch.setitem(MODELS.module_dict, 'CrossEntropyLoss', lambda **_: LOSSES[loss]())
+    monkeypatch.setitem(
+        MODELS.module_dict, 'CrossEntropyLoss', lambda **_: loss()
+    )  # heads' default
     monkeypatch.setitem(MODELS.module_dict, 'SegTTAModel', ProbabilityTTAModel)
     run_tests_of(module)

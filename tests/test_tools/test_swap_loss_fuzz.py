@@ -50,6 +50,7 @@ LOSSES = st.sampled_from(
         dict(type='LossThatIsNotHere', loss_weight=0.4),
         dict(type='RMILoss', region_size=2),
         dict(type='mmseg.RMILoss'),
+        dict(type='torch.nn.functional.cross_entropy'),
         dict(loss_weight=1.0),
         dict(type='FocalLoss', loss_weight='1'),
         None,
@@ -59,7 +60,16 @@ LOSSES = st.sampled_from(
 )
 SOME_LOSSES = st.one_of(LOSSES, LOSSES, st.lists(LOSSES, max_size=3))
 KINDS = ['FCNHead', 'FCNHead', 'mmseg.FCNHead', 'PSPHead', 'ASPPHead', 'HeadOfAUser']
-HOSTILE_KINDS = ['PointHead', 'HeadThatIsNotHere', 'ResNet', 'DDRHead', 'STDCHead', None, 3]
+HOSTILE_KINDS = [
+    'PointHead',
+    'HeadThatIsNotHere',
+    'ResNet',
+    'DDRHead',
+    'STDCHead',
+    'torch.nn.functional.relu',
+    None,
+    3,
+]
 
 
 @st.composite
