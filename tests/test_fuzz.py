@@ -219,8 +219,13 @@ def test_a_streamed_head_trains_or_says_what_is_wrong(data):
 
 
 HEAD = of_numbers(
-    channels=[4], c1_in_channels=[3], c1_channels=[2], dilations=[(1,), (1, 2), 1, ()]
-)
+    in_channels=[3],
+    channels=[4],
+    num_classes=[2, 3],
+    c1_in_channels=[3],
+    c1_channels=[2],
+    dilations=[(1,), (1, 2), 1, ()],
+).filter(lambda arguments: not isinstance(arguments.get('in_channels'), list))
 
 
 @fuzz
@@ -230,7 +235,8 @@ def test_a_head_is_built_or_says_what_is_wrong(arguments):
     head = outcome(lambda: DeepLabV3PlusHead(**{**usual, **arguments}), set(arguments))
     if head is not None:
         low_level = torch.zeros(1, arguments.get('c1_in_channels', 3), 4, 4)
-        assert head.eval()([low_level, torch.zeros(1, 3, 2, 2)]).isfinite().all()
+        features = torch.zeros(1, arguments.get('in_channels', 3), 2, 2)
+        assert head.eval()([low_level, features]).isfinite().all()
 
 
 METRICS = {

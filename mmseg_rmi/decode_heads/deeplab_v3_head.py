@@ -25,9 +25,10 @@ class DeepLabV3Head(BaseDecodeHead):
         in_channels: channels of the backbone's features at ``in_index`` (the last by default), or a
             list of them with ``input_transform='resize_concat'``.
         channels: depth of the ASPP, 256 in the paper.
+        num_classes: number of classes.
         dilations: rates of the ASPP, (1, 6, 12, 18) at output stride 16.
-        **kwargs: passed on to ``BaseDecodeHead``: ``num_classes``, ``dropout_ratio``,
-            ``norm_cfg``, ``align_corners``, ``loss_decode``, ....
+        **kwargs: passed on to ``BaseDecodeHead``: ``dropout_ratio``, ``norm_cfg``,
+            ``align_corners``, ``loss_decode``, ....
 
     Example:
         >>> import torch
@@ -41,14 +42,18 @@ class DeepLabV3Head(BaseDecodeHead):
         in_channels: int | Sequence[int],
         channels: int,
         *,
+        num_classes: int,
         dilations: Sequence[int] = (1, 6, 12, 18),
         **kwargs: Any,
     ) -> None:
         refuse_other_arguments(type(self), kwargs)
+        if not isinstance(in_channels, (list, tuple)):
+            check_integer('in_channels', in_channels, 1, MOST)
         check_integer('channels', channels, 1, MOST)
+        check_integer('num_classes', num_classes, 1, MOST)
         _check_dilations(dilations)
         kwargs.setdefault('init_cfg', dict(type='Kaiming', layer='Conv2d', mode='fan_in'))
-        super().__init__(in_channels, channels, **kwargs)
+        super().__init__(in_channels, channels, num_classes=num_classes, **kwargs)
         self.aspp = ASPP(self.in_channels, channels, dilations, **self._layer_cfg)
         self.dropout = nn.Dropout(self.dropout_ratio)  # the base class drops whole channels
 
