@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS, RUNNERS
 
 from mmseg_rmi import compat
-from mmseg_rmi.utils.command_line import add_debug_argument
+from mmseg_rmi.utils.command_line import add_debug_argument, setting
 
 # Where a launcher that is not torchrun keeps what torch.distributed reads from the environment.
 RANK_VARIABLES = {
@@ -45,6 +45,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
+        type=setting,
         action=DictAction,
         default={},
         metavar='KEY=VALUE',

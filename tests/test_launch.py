@@ -70,6 +70,15 @@ def test_options_override_the_config(tmp_path):
     assert cfg.model.size == (2, 3)
 
 
+def test_an_option_that_is_no_setting_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        arguments(tmp_path, '--cfg-options', 'model.dilations=(1,', '6)')
+    assert (
+        "argument --cfg-options: expected KEY=VALUE without blanks, got '6)'"
+        in capsys.readouterr().err
+    )
+
+
 def test_without_a_gpu_plain_batch_normalisation_takes_the_place_of_synchronised(cfg):
     cfg.sync_bn = 'torch'
     notes = launch.fall_back_to_cpu(cfg)

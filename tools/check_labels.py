@@ -27,7 +27,7 @@ from rich.progress import track
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import run_tool, setting
 
 FIRST = 3  # files that are named for each fault
 LOSSY = ('.jpg', '.jpeg')
@@ -284,9 +284,14 @@ def main() -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('--workers', type=int, default=2, help='processes that read')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+        '--cfg-options',
+        nargs='+',
+        type=setting,
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
         help='settings that override the config',
-    )  # fmt: skip
+    )
     args = parser.parse_args()
     register_all_modules(init_default_scope=True)
     cfg = Config.fromfile(args.config)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import sys
 import traceback
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 
 USAGE_ERROR = 2  # as argparse exits
 INTERRUPTED = 130  # as shells report SIGINT
+
+
+def setting(text: str) -> str:
+    """Return an argument that is ``KEY=VALUE``, and let argparse name any other."""
+    if '=' not in text:
+        raise ArgumentTypeError(f'expected KEY=VALUE without blanks, got {text!r}')
+    return text
 
 
 def add_debug_argument(parser: ArgumentParser) -> None:

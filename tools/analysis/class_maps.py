@@ -40,6 +40,7 @@ from mmseg_rmi.test_time.probabilities import (
     resolve_activation,
     to_probabilities,
 )
+from mmseg_rmi.utils.command_line import setting
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 from tools.benchmark.machine import describe_run
@@ -210,7 +211,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, help='checkpoint to write, with the fit in it')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE, over the config'
+        '--cfg-options',
+        nargs='+',
+        type=setting,
+        action=DictAction,
+        default={},
+        help='KEY=VALUE, over the config',
     )
     args = parser.parse_args()
     if args.pixels < 1:

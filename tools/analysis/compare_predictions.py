@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.progress import track
 
 import mmseg_rmi  # noqa: F401 (registers data sets)
+from mmseg_rmi.utils.command_line import setting
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--themes', nargs='+', choices=list(THEMES), default=['light'], help='of the picture'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={})
     args = parser.parse_args(arguments)
     if args.each < 1:
         parser.error(f'--each must be at least 1, got {args.each}')

@@ -34,6 +34,7 @@ from torch.nn import functional as F
 from trained_model import open_trained
 
 import mmseg_rmi  # noqa: F401 (registers what configs name)
+from mmseg_rmi.utils.command_line import setting
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 from tools.benchmark.machine import describe_run
@@ -167,7 +168,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--batches', type=int, default=12, help='of training images')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='KEY=VALUE, over the config'
+        '--cfg-options',
+        nargs='+',
+        type=setting,
+        action=DictAction,
+        default={},
+        help='KEY=VALUE, over the config',
     )
     return parser.parse_args()
 
