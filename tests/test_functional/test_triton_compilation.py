@@ -58,6 +58,8 @@ CASES = {
     'streamed-max-ce': (80, torch.float16, LOW, dict(downsample='max', pixel_term='ce')),
     'softmax': (90, torch.bfloat16, LOW, dict(activation='softmax', downsample_factor=3)),
     'exclude-5': (90, torch.float32, FULL, dict(region_size=5, ignored='exclude')),
+    'one-channel': (80, torch.float32, ((1, 1, 65, 65), (65, 65)), dict()),
+    'many-slabs': (90, torch.float32, ((1, 2, 513, 513), (513, 513)), dict(ignored='exclude')),
     'cells-of-16': (89, torch.float16, FULL, dict(downsample_factor=16, downsample='max')),
 }
 
