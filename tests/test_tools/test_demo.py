@@ -58,7 +58,7 @@ def test_the_table_holds_the_scores(short_run):
 def test_there_is_a_picture(short_run):
     width, height = Image.open(short_run[0] / 'comparison.png').size
     assert width > 1000
-    assert height > 1000
+    assert 0.3 * width < height < 0.5 * width  # two rows of four panels, a legend below
 
 
 def test_a_second_run_shows_the_same_without_training(short_run):
