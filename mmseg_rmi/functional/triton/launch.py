@@ -48,7 +48,7 @@ SUPPORT_ROWS = 32  # at once
 
 
 class Kept(NamedTuple):
-    """What the backward pass needs of the forward pass.
+    """Tensors that the backward pass needs of the forward pass.
 
     Attributes:
         targets: the channel of every pixel, int8 or int16, ``B x H x W``.
