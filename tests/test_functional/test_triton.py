@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmseg_rmi.functional import RMISettings, rmi_loss, triton
+from mmseg_rmi.functional import RMISettings, blocked, rmi_loss, triton
+from mmseg_rmi.functional.rmi_loss import find_implementation
 
 TESTS = Path(__file__).with_name('test_triton_interpreted.py')
 
@@ -30,6 +31,7 @@ class CudaTensor:
     device = torch.device('cuda')
     shape = torch.Size([2, 21, 513, 513])
     dtype = torch.float32
+    is_meta = False
 
     def stride(self, dim):
         return torch.empty(self.shape, device='meta').stride(dim)
@@ -41,6 +43,8 @@ def card(monkeypatch):
     monkeypatch.setattr(torch.version, 'hip', None)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: False)
+    monkeypatch.setattr(triton.trial, 'failure', lambda device, streamed: None)
     triton._log_once.cache_clear()
 
 
@@ -106,6 +110,27 @@ def test_refuses_regions_in_float32(card, caplog):
 def test_asks_for_the_c_compiler_that_triton_needs(card, monkeypatch):
     monkeypatch.setattr('shutil.which', lambda name: None)
     assert 'no C compiler' in triton.unsupported_reason(CudaTensor(), RMISettings())
+
+
+def test_a_failed_trial_sends_the_loss_the_torch_way(card, monkeypatch, caplog):
+    tried = []
+
+    def failure(device, streamed):
+        tried.append((device.type, streamed))
+        return 'a trial of the kernels failed with OSError: no libcuda.so'
+
+    monkeypatch.setattr(triton.trial, 'failure', failure)
+    for size in (None, (513, 513), (2052, 2052)):
+        implementation = find_implementation('auto', CudaTensor(), RMISettings(), size)
+        assert implementation is blocked.rmi_terms
+    assert tried == [('cuda', False), ('cuda', False), ('cuda', True)]
+    assert [record.message.count('no libcuda.so') for record in caplog.records] == [1]
+    with pytest.raises(ValueError, match='trial of the kernels failed'):
+        find_implementation('triton', CudaTensor(), RMISettings())
+
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: True)
+    assert triton.unsupported_reason(CudaTensor(), RMISettings()) is None
+    assert len(tried) == 4
 
 
 def test_look_at_the_machine_breaks_no_graph():

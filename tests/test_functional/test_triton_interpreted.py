@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 if triton.INTERPRETED:
     from helpers.kernel_memory import MemoryWatch
-    from mmseg_rmi.functional.triton import launch, operators
+    from mmseg_rmi.functional.triton import launch, operators, trial
 
 
 def terms_and_gradient(implementation, logits, labels, *weights, **constants):
@@ -269,3 +269,35 @@ def test_operator_keeps_the_rules_of_torch():
         (logits.requires_grad_(), labels, None, None, *normalizers, True, *constants),
         test_utils=('test_schema', 'test_autograd_registration', 'test_faketensor'),
     )
+
+
+@pytest.mark.parametrize('streamed', [False, True])
+def test_trial_finds_nothing_wrong(streamed):
+    assert trial.failure.__wrapped__(torch.device('cpu'), streamed) is None
+
+
+def test_trial_tells_of_a_wrong_gradient(monkeypatch):
+    backward = launch.backward
+    monkeypatch.setattr(launch, 'backward', lambda *call: 1.01 * backward(*call))
+    reason = trial.failure.__wrapped__(torch.device('cpu'), streamed=False)
+    assert 'the gradient was off by 1.0e-02' in reason
+
+
+def test_trial_tells_of_values_that_are_none(monkeypatch):
+    forward = launch.forward
+
+    def break_value(*call):
+        terms, kept = forward(*call)
+        return terms._replace(total=terms.total * torch.nan), kept
+
+    monkeypatch.setattr(launch, 'forward', break_value)
+    assert 'the loss was off by nan' in trial.failure.__wrapped__(torch.device('cpu'), False)
+
+
+def test_trial_tells_why_kernels_are_not_built(monkeypatch):
+    def fail(*call):
+        raise RuntimeError('Python.h:\n  no such file')
+
+    monkeypatch.setattr(launch, 'forward', fail)
+    reason = trial.failure.__wrapped__(torch.device('cpu'), False)
+    assert reason == 'a trial of the kernels failed with RuntimeError: Python.h: no such file'

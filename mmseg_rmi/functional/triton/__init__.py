@@ -2,7 +2,7 @@
 
 :mod:`.launch` reads top to bottom as the loss is computed, :mod:`.kernels` holds the kernels it
 launches and :mod:`.operators` makes both passes operators of torch. Triton itself is imported with
-the first loss that needs it.
+the first loss that needs it, which on every device a small one precedes (:mod:`.trial`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from torch import Tensor
 
 from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms
 from mmseg_rmi.functional.settings import RMISettings
-from mmseg_rmi.utils.tracing import is_compiling
+from mmseg_rmi.functional.triton import trial
+from mmseg_rmi.utils.tracing import has_values, is_compiling
 
 # Triton's interpreter runs kernels on CPU tensors, slowly: for tests.
 INTERPRETED = os.environ.get('TRITON_INTERPRET', '0').lower() in ('1', 'true', 'on', 'yes', 'y')
@@ -62,7 +63,7 @@ def unsupported_reason(
     reason = _logits_reason(logits)
     if settings.loss_lambda < 1:
         reason = reason or _region_reason(settings, size or logits.shape[2:], region_dtype)
-    reason = reason or _device_reason(logits.device)
+    reason = reason or _device_reason(logits.device) or _trial_reason(logits, size)
     if reason is not None and logits.device.type == 'cuda' and not is_compiling():
         _log_once(reason)
     return reason
@@ -134,6 +135,15 @@ def _device_reason(device: torch.device) -> str | None:
     if capability < LEAST_CAPABILITY:
         return f'compute capability {capability} is below {LEAST_CAPABILITY}'
     return missing_compiler()
+
+
+def _trial_reason(logits: Tensor, size: Sequence[int] | None) -> str | None:
+    if logits.device.type != 'cuda' or is_compiling() or not has_values(logits):
+        return None
+    if torch.cuda.is_current_stream_capturing():  # as it was, or was not, tried before
+        return None
+    streamed = size is not None and tuple(size) != tuple(logits.shape[2:])
+    return trial.failure(logits.device, streamed)
 
 
 def missing_compiler() -> str | None:
