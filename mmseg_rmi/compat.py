@@ -5,6 +5,7 @@ distributions of different names. No other module asks which of them is installe
 imported inside functions only, after a line has been found.
 """
 
+import errno
 import importlib.metadata
 import importlib.util
 import json
@@ -161,10 +162,12 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     from mmengine.runner import checkpoint
 
     filename = str(Path(filename).expanduser())
+    if Path(filename).is_dir():
+        raise ValueError(f'{filename} is a folder: name the checkpoint, a file, in it')
     with _explaining_refusals(
         filename, 'get it anew. tools/train.py --resume takes the newest whole one of a run'
     ):
-        return checkpoint.load_from_local(filename, map_location)
+        return _with_entries(checkpoint.load_from_local(filename, map_location), filename)
 
 
 def load_from_url(
@@ -181,7 +184,8 @@ def load_from_url(
     cached = folder / Path(urlparse(url).path).name
     try:
         with _explaining_refusals(str(cached), f'delete it, and {url} is downloaded anew'):
-            return torch.hub.load_state_dict_from_url(url, model_dir, map_location, progress)
+            content = torch.hub.load_state_dict_from_url(url, model_dir, map_location, progress)
+            return _with_entries(content, str(cached))
     except URLError as error:
         raise OSError(
             f'{url} cannot be downloaded ({error}): check the address, or fetch it elsewhere and '
@@ -194,7 +198,9 @@ def _explaining_refusals(filename: str, mend: str) -> Iterator[None]:
     """Explain why torch.load refuses a checkpoint: what it contains, or that it is truncated."""
     try:
         yield
-    except (EOFError, RuntimeError, UnpicklingError) as error:
+    except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         if isinstance(error, UnpicklingError) and _is_complete(filename, error):
             found = re.search(r'GLOBAL (\S+)', str(error))
             raise UnpicklingError(
@@ -203,12 +209,35 @@ def _explaining_refusals(filename: str, mend: str) -> Iterator[None]:
                 'code, and nothing of it was run. If you trust its author, save its weights alone '
                 f'with {extract_weights_command(filename)}'
             ) from error
-        if _is_complete(filename, error):  # something else is wrong, perhaps too little memory
-            raise
+        if _is_complete(filename, error):
+            if any(word in str(error) for word in ('archive', 'PytorchStreamReader')):
+                raise ValueError(f'{filename} is a ZIP file, but no checkpoint: {mend}') from error
+            raise  # something else is wrong, perhaps too little memory
+        if _is_safetensors(filename):
+            mend = 'it looks like safetensors, whose files must end in .safetensors'
         raise ValueError(
             f'{filename} is not a whole checkpoint ({Path(filename).stat().st_size} bytes), as an '
             f'interrupted save, copy or download leaves it: {mend}'
         ) from error
+
+
+def is_whole_archive(path: str | Path) -> bool:
+    """Tell whether a checkpoint as torch writes it, a ZIP file, has all its bytes unharmed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _with_entries(content: Any, filename: str) -> dict[str, Any]:
+    """Return the content of a checkpoint if that has names, as a state dict has."""
+    if isinstance(content, dict):
+        return content
+    raise ValueError(
+        f'{filename} holds a {type(content).__name__} and no state dict: save one, '
+        "torch.save({'state_dict': model.state_dict()}, PATH)"
+    )
 
 
 def extract_weights_command(filename: str) -> str:
@@ -230,7 +259,13 @@ def extract_weights_command(filename: str) -> str:
 
 def _is_complete(filename: str, error: Exception) -> bool:
     """Tell whether a file is complete; in torch's old format, if it failed on a refused object."""
-    return zipfile.is_zipfile(filename) or 'GLOBAL' in str(error)
+    return is_whole_archive(filename) or 'GLOBAL' in str(error)
+
+
+def _is_safetensors(filename: str) -> bool:
+    """Tell whether a file begins as safetensors do: the length of a header, which is JSON."""
+    with Path(filename).open('rb') as file:
+        return file.read(9)[8:] == b'{'
 
 
 class ResumedBatches:

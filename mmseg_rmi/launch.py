@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS, RUNNERS
 
 from mmseg_rmi import compat
+from mmseg_rmi.hooks import CheckWeightsHook
 from mmseg_rmi.utils.command_line import add_debug_argument, setting
 
 # Where a launcher that is not torchrun keeps what torch.distributed reads from the environment.
@@ -86,6 +87,8 @@ def build_runner(cfg: Config, notes: Iterable[str] = ()) -> Runner:
     compat.load_checkpoints_safely()
     notes = [*notes, *(fall_back_to_cpu(cfg) if get_device() == 'cpu' else [])]
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if isinstance(runner, Runner):  # others may load weights in parts
+        runner.register_hook(CheckWeightsHook())
     for note in notes:
         runner.logger.info(note)
     return runner

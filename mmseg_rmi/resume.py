@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,17 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
+from mmseg_rmi.compat import is_whole_archive
+
 NUMBERED = re.compile(r'(?!best_).*?(\d+)\.pth')
 MISSING = '(unset)'
 
 
 def resume_from_newest(cfg: Config) -> list[str]:
     """Let a config resume from the newest whole checkpoint of its work dir, if there is one.
+
+    Where there is none, ``load_from`` keeps its meaning in MMEngine: with ``resume=True`` in the
+    config the training goes on from there, else it begins with those weights.
 
     Returns:
         What the user should know: a broken checkpoint that was passed over, and settings of the
@@ -34,14 +38,18 @@ def resume_from_newest(cfg: Config) -> list[str]:
             f'no checkpoint in {cfg.work_dir} is whole ({_named(broken)}): move them away, and '
             'leave out --resume to start anew'
         )
-    cfg.resume = path is not None
-    if path is None:
-        return [f'No checkpoint in {cfg.work_dir}: the training starts at the beginning.']
-    cfg.load_from = str(path)
+    named = cfg.get('load_from')
+    if path is None and not (named and cfg.get('resume')):
+        cfg.resume = False
+        start = f'with the weights of {named}' if named else 'at the beginning'
+        return [f'No checkpoint in {cfg.work_dir}: the training starts {start}.']
+    cfg.resume, cfg.load_from = True, str(path or named)
     notes = []
+    if path is None:
+        notes.append(f'No checkpoint in {cfg.work_dir}: resuming from {named}, as the config says.')
     if broken:
         notes.append(f'Resuming from {path}, since what is newer is not whole: {_named(broken)}.')
-    return notes + compare_losses(path, cfg)
+    return notes + compare_losses(Path(cfg.load_from), cfg)
 
 
 def find_newest_checkpoint(work_dir: Path) -> tuple[Path | None, list[Path]]:
@@ -50,10 +58,11 @@ def find_newest_checkpoint(work_dir: Path) -> tuple[Path | None, list[Path]]:
     last = work_dir / 'last_checkpoint'
     named = last.read_text(errors='replace').strip() if last.is_file() else ''
     if named and Path(named).exists():  # perhaps in another folder, or of another name
-        paths = {path for path in paths if not path.samefile(named)} | {Path(named)}
+        others = {path for path in paths if not (path.exists() and path.samefile(named))}
+        paths = others | {Path(named)}
     broken: list[Path] = []
     for path in sorted(paths, key=_number, reverse=True):
-        if path.is_dir() or zipfile.is_zipfile(path):  # its directory stands at the end
+        if path.is_dir() or is_whole_archive(path):
             return path, broken
         broken.append(path)
     return None, broken
@@ -154,4 +163,4 @@ def _number(path: Path) -> int:
 
 
 def _named(paths: list[Path]) -> str:
-    return ', '.join(f'{path.name} ({path.stat().st_size} bytes)' for path in paths)
+    return ', '.join(f'{path.name} ({path.lstat().st_size} bytes)' for path in paths)

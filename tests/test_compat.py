@@ -248,16 +248,52 @@ def loads_of(source: str, folder: Path) -> Iterator[Callable[[], Any]]:
 
 
 @pytest.mark.usefixtures('safe_loading')
-@pytest.mark.parametrize('part', ['empty', 'half', 'text'])
+@pytest.mark.parametrize('part', ['empty', 'half', 'text', 'spoilt', 'tail lost', 'tail of zeros'])
 def test_what_is_no_whole_checkpoint_is_told_wherever_it_is_loaded(
     part: str, work_dir: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / 'iter_3.pth'
     whole = (work_dir / 'iter_3.pth').read_bytes()
-    path.write_bytes(dict(empty=b'', half=whole[: len(whole) // 2], text=b'<html>')[part])
+    middle = len(whole) // 2
+    parts = {
+        'empty': b'',
+        'half': whole[:middle],
+        'text': b'<html>',
+        'spoilt': whole[:middle] + bytes(500) + whole[middle + 500 :],
+        'tail lost': whole[:-200],
+        'tail of zeros': whole[:middle] + bytes(len(whole) - middle),
+    }
+    path.write_bytes(parts[part])
     told = rf'iter_3\.pth is not a whole checkpoint \({path.stat().st_size} bytes\)'
     for load in loads_of(str(path), tmp_path):
         with pytest.raises(ValueError, match=told):
+            load()
+
+
+def write_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('notes.txt', 'no weights')
+
+
+@pytest.mark.usefixtures('safe_loading')
+@pytest.mark.parametrize(
+    ('write', 'told'),
+    [
+        (lambda path: torch.save([1, 2], path), 'holds a list and no state dict'),
+        (lambda path: torch.save(torch.zeros(1), path), 'holds a Tensor and no state dict'),
+        (write_zip, 'is a ZIP file, but no checkpoint'),
+        (Path.mkdir, 'is a folder: name the checkpoint'),
+        (lambda path: path.write_bytes(bytes(8) + b'{"a":'), 'must end in .safetensors'),
+    ],
+    ids=['list', 'tensor', 'zip', 'folder', 'safetensors'],
+)
+def test_what_holds_no_weights_is_told_wherever_it_is_loaded(
+    write: Callable[[Path], Any], told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / 'iter_3.pth'
+    write(path)
+    for load in loads_of(str(path), tmp_path):
+        with pytest.raises(ValueError, match=rf'iter_3\.pth .*{told}'):
             load()
 
 

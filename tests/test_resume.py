@@ -118,6 +118,18 @@ def test_a_cut_checkpoint_is_passed_over_and_named(tmp_path, last):
     assert 'iter_21.pth (0 bytes), iter_20.pth (' in notes[0]
 
 
+def test_a_checkpoint_spoilt_inside_is_passed_over(tmp_path):
+    folder = work_dir_with(tmp_path, iter_10=1, iter_20=1)
+    spoilt = bytearray((folder / 'iter_20.pth').read_bytes())
+    spoilt[len(spoilt) // 2] ^= 1
+    (folder / 'iter_20.pth').write_bytes(spoilt)
+    (folder / 'iter_30.pth').symlink_to('iter_30.pth')
+    (folder / 'iter_40.pth').symlink_to('moved.pth')
+    notes, cfg = resumed_from(folder)
+    assert cfg.load_from == str(folder / 'iter_10.pth')
+    assert 'iter_40.pth (9 bytes), iter_30.pth (11 bytes), iter_20.pth (' in notes[0]
+
+
 def test_without_a_whole_checkpoint_the_cut_ones_are_named(tmp_path):
     folder = work_dir_with(tmp_path, iter_20=0.5)
     with pytest.raises(ValueError, match=r'no checkpoint in .* is whole \(iter_20\.pth .*--resume'):
@@ -128,6 +140,21 @@ def test_without_any_checkpoint_the_run_starts_and_says_so(tmp_path):
     notes, cfg = resumed_from(tmp_path)
     assert not cfg.resume
     assert 'starts at the beginning' in notes[0]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'resumed', 'said'),
+    [
+        (dict(load_from='a.pth', resume=True), True, 'resuming from a.pth, as the config says'),
+        (dict(load_from='a.pth', resume=False), False, 'starts with the weights of a.pth'),
+        (dict(load_from=None, resume=True), False, 'starts at the beginning'),
+    ],
+)
+def test_without_any_checkpoint_load_from_keeps_its_meaning(tmp_path, settings, resumed, said):
+    cfg = Config(dict(work_dir=str(tmp_path), **settings))
+    (note,) = resume.resume_from_newest(cfg)
+    assert said in note
+    assert (cfg.resume, cfg.load_from) == (resumed, settings['load_from'])
 
 
 def trained_with(folder, loss):
@@ -176,6 +203,15 @@ def test_a_second_training_in_a_folder_refuses(tmp_path, monkeypatch):
         train_tool.main()
     with launch.exclusive(Config(dict(work_dir=str(tmp_path), launcher='none'))):
         pass  # it is free again
+
+
+def test_resume_in_a_config_is_an_order_to_resume(tmp_path, monkeypatch):
+    trained_with(tmp_path, dict(type='CrossEntropyLoss'))
+    train_tool = load_tool('train.py')
+    options = ['--work-dir', str(tmp_path), '--cfg-options', 'resume=True']
+    monkeypatch.setattr(sys, 'argv', ['train.py', config('rmi'), *options])
+    with pytest.raises(ValueError, match='trained with CrossEntropyLoss, the config has RMILoss'):
+        train_tool.main()
 
 
 @pytest.mark.parametrize('hooks', [dict(), dict(checkpoint=dict(type='mmengine.CheckpointHook'))])

@@ -45,8 +45,8 @@ def main() -> None:
         use_mixed_precision(cfg)
     launch.save_atomically(cfg)
     with launch.exclusive(cfg):
-        cfg.resume = False
-        notes = resume.resume_from_newest(cfg) if args.resume else []
+        resuming = args.resume or cfg.get('resume')
+        notes = resume.resume_from_newest(cfg) if resuming else []
         launch.build_runner(cfg, notes).train()
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.apis import init_model
 from torch import nn
 
 from mmseg_rmi import compat, launch
+from mmseg_rmi.trained_weights import check_weights
 
 
 def open_trained(
@@ -27,4 +29,6 @@ def open_trained(
     cfg.launcher = 'none'
     init_default_scope('mmseg')
     launch.fall_back_to_cpu(cfg)
-    return cfg, init_model(cfg, checkpoint, device='cpu')
+    model = init_model(cfg, checkpoint, device='cpu')
+    check_weights(model, CheckpointLoader.load_checkpoint(checkpoint, 'cpu'), checkpoint)
+    return cfg, model
