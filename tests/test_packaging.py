@@ -98,6 +98,29 @@ def test_workflows_name_the_commits_of_the_actions_that_they_run() -> None:
     assert [action for action in used if not re.search(r'@[0-9a-f]{40}$', action)] == []
 
 
+def test_workflows_install_by_hash_what_is_not_built_or_tested() -> None:
+    for path in ROOT.glob('.github/workflows/*.yml'):
+        for command in re.findall(r'pip install (.*)', path.read_text()):
+            if command != 'torch' and not command.startswith('dist/'):
+                assert command.startswith('--require-hashes -r .github/'), f'{path}: {command}'
+
+
+@pytest.mark.parametrize('name', ['release', 'tools'])
+def test_each_tool_of_ci_is_pinned_by_hash(name: str) -> None:
+    lines = (ROOT / '.github' / f'{name}-requirements.txt').read_text().splitlines()
+    pins = [n for n, line in enumerate(lines) if re.match(r'[a-z0-9.-]+==\S+ ', line)]
+    assert len(pins) > 5
+    for pin in pins:
+        assert re.fullmatch(r'    --hash=sha256:[0-9a-f]{64}( \\)?', lines[pin + 1])
+
+
+def test_ci_lints_with_the_versions_that_developers_install() -> None:
+    pins = (ROOT / '.github' / 'tools-requirements.txt').read_text()
+    for tool in ('mypy', 'ruff'):
+        (version,) = re.findall(rf"'{tool}==([\d.]+)\.\*'", (ROOT / 'pyproject.toml').read_text())
+        assert f'\n{tool}=={version}.' in pins
+
+
 def test_importing_the_plugin_asks_no_other_machine(tmp_path: Path) -> None:
     guard = """
 import socket, sys
