@@ -60,6 +60,28 @@ def test_a_resumed_run_replaces_what_it_did_over_again(ce):
     assert run.scalars['mIoU'] == ([80], [50.0])
 
 
+def test_a_clock_set_back_between_runs_changes_nothing(ce):
+    expected = tool.read_run('CE', ce).scalars
+    (ce / '20260101_000000').rename(ce / '20260102_120000')  # the first, by name the last
+    assert tool.read_run('CE', ce).scalars == expected
+
+
+def test_a_run_that_was_started_anew_replaces_those_before(ce):
+    write_scalars(ce, '20260103_000000', [trained(step, loss=2.0) for step in (20, 40)])
+    write_scalars(ce, '20260102_180000', [trained(60, loss=3.0)])  # of a run before, it seems
+    assert tool.read_run('CE', ce).scalars['loss'] == ([20, 40], [2.0, 2.0])
+
+
+def test_epochs_become_the_iterations_at_their_ends(tmp_path):
+    records = []
+    for epoch in (1, 2):
+        steps = [50 * (2 * epoch - 1), 50 * 2 * epoch]
+        records += [trained(step, loss=1.0, epoch=epoch) for step in steps]
+        records.append({'mIoU': 10.0 * epoch, 'step': epoch})
+    write_scalars(tmp_path, '20260101_000000', records)
+    assert tool.read_run('CE', tmp_path).scalars['mIoU'] == ([100, 200], [10.0, 20.0])
+
+
 def test_a_line_that_was_cut_off_with_the_run_is_left_out(rmi):
     (file,) = rmi.glob('*/vis_data/scalars.json')
     file.write_text(file.read_text() + '{"loss": 4.0, "st')

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,20 +84,50 @@ def read_run(name: str, folder: Path) -> Run:
     return run
 
 
-def read_log(file: Path) -> Iterator[dict]:
-    """Read what MMEngine logged, less a line that was cut off with the run."""
+def read_log(file: Path) -> list[dict]:
+    """Read what MMEngine logged, less a line that was cut off with the run.
+
+    Validations in a loop over epochs have the number of the epoch as their step; it becomes that of
+    the iteration before.
+    """
+    records, last = [], {}
     for line in file.read_text().splitlines():
         with contextlib.suppress(json.JSONDecodeError):
-            yield json.loads(line)
+            record = json.loads(line)
+            if 'step' not in record:
+                continue
+            if 'iter' in record:
+                last = record
+            elif 'epoch' in last:
+                record['step'] = last['step']
+            records.append(record)
+    return records
+
+
+def order_logs(logs: Sequence[list[dict]]) -> list[list[dict]]:
+    """Order the logs of a run, each from its first step, by the steps that they continue.
+
+    Folders are named after the time, which is not to be trusted if a clock was set back. The last
+    log that starts at the beginning comes first, then those that went on from it.
+
+    >>> def log(*steps):
+    ...     return [{'step': step} for step in steps]
+    >>> order_logs([log(80), log(60, 80), log(20, 40, 60)])
+    [[{'step': 20}, {'step': 40}, {'step': 60}], [{'step': 60}, {'step': 80}], [{'step': 80}]]
+    """
+    logs = [log for log in logs if log]
+    least = min((log[0]['step'] for log in logs), default=0)
+    starts = [number for number, log in enumerate(logs) if log[0]['step'] == least]
+    if len(starts) > 1:
+        logs = logs[starts[-1] :]
+    return sorted(logs, key=lambda log: log[0]['step'])
 
 
 def read_scalars(files: Iterable[Path]) -> dict[str, Series]:
-    """Read logs of a run, oldest first; a resumed run replaces what it did over again."""
+    """Read the logs of a run; a resumed run replaces what it did over again."""
     records: list[dict] = []
-    for file in files:
-        new = [record for record in read_log(file) if 'step' in record]
-        if new:
-            records = [record for record in records if record['step'] < new[0]['step']] + new
+    for log in order_logs([read_log(file) for file in files]):
+        records = [record for record in records if record['step'] < log[0]['step']] + log
     series: dict[str, Series] = {}
     for record in records:
         for key, value in record.items():
