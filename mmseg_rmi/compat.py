@@ -16,6 +16,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal
@@ -45,8 +46,9 @@ _DISTRIBUTIONS: dict[Line, dict[str, str]] = {
 def prepare_framework() -> None:
     """Prepare the installed line of MMSegmentation; called before anything that needs it.
 
-    Afterwards ``_base_ = 'mmseg::...'`` and ``'mmpretrain::...'`` resolve on both lines, and
-    ``torch.load`` accepts the training state that mmengine writes into checkpoints.
+    Afterwards ``_base_ = 'mmseg::...'`` and ``'mmpretrain::...'`` resolve on both lines,
+    ``torch.load`` accepts the training state that mmengine writes into checkpoints, and mmengine's
+    ``activation_checkpointing`` keeps the gradients of modules that take or return lists.
 
     Raises:
         ImportError: no line of MMSegmentation is installed, or parts of both are.
@@ -60,6 +62,7 @@ def prepare_framework() -> None:
         torch.serialization.add_safe_globals(
             [(known, name) for name, known in training_state_globals().items()]
         )
+    _keep_gradients_of_lists()
 
 
 def is_mmsegmentation_installed() -> bool:
@@ -342,6 +345,18 @@ def _explain_missing_pkg_resources() -> None:
         )
 
     config.is_installed = is_installed
+
+
+def _keep_gradients_of_lists() -> None:
+    """Let mmengine recompute activations by torch's newer implementation of it.
+
+    The older one sees tensors only: a decode head, whose input is a list, fails, and an ASPP, whose
+    output is one, silently loses its gradients.
+    """
+    from mmengine.runner import activation_checkpointing
+    from torch.utils.checkpoint import checkpoint
+
+    activation_checkpointing.checkpoint = partial(checkpoint, use_reentrant=False)
 
 
 def _history_statistic(owner: type, name: str) -> Callable[..., Any]:

@@ -58,7 +58,7 @@ def epochs(cfg):
 
 
 def recomputed_activations(cfg):
-    cfg.activation_checkpointing = ['backbone.layer1']
+    cfg.activation_checkpointing = ['backbone.layer1', 'decode_head']
 
 
 def background_left_out(cfg):
