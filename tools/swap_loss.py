@@ -21,6 +21,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.losses import CrossEntropyLoss
 from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import MODELS
 from rich.console import Console
@@ -90,6 +91,18 @@ def trains_regions(loss: ConfigDict) -> bool:
     return 'RMILoss' in bases_of(loss.type)
 
 
+def is_softmax_cross_entropy(loss: ConfigDict, head: ConfigDict) -> bool:
+    """Tell whether a loss is what ``RMILoss(pixel_term='ce')`` has as its pixel-wise term.
+
+    With class weights it is not: MMSegmentation divides by the weights of the pixels, not their
+    number.
+    """
+    channels = head.get('out_channels') or head.get('num_classes')
+    others = any(loss.get(name) for name in ('use_sigmoid', 'use_mask', 'class_weight'))
+    mean = loss.get('reduction', 'mean') == 'mean'
+    return find_class(loss.type) is CrossEntropyLoss and mean and not others and channels != 1
+
+
 def with_type(settings: Any, where: str) -> ConfigDict:
     """Return settings that have a type, or refuse them."""
     if isinstance(settings, dict) and isinstance(settings.get('type'), (str, type)):
@@ -98,11 +111,14 @@ def with_type(settings: Any, where: str) -> ConfigDict:
 
 
 @dataclass(frozen=True)
-class Inherited:
-    """An element of a list of the base config, with some of its settings replaced."""
+class Expression:
+    """Python in the child: an element of its base, say, with some of its settings replaced."""
 
     expression: str
     changes: dict[str, Any] = field(default_factory=dict)
+
+
+CROSS_ENTROPY_SHARE = Expression('2 / 3')  # of both terms: a weight of 1, and REGION_WEIGHT
 
 
 @dataclass
@@ -111,7 +127,7 @@ class Swap:
 
     Args:
         auxiliary: whether auxiliary heads are changed as well.
-        beside: whether heads keep their losses, with the region term alone beside them.
+        beside: whether heads keep their losses, to which half a region term is added.
         scope: prefix of names for a config whose ``default_scope`` is not MMSegmentation's.
     """
 
@@ -147,7 +163,7 @@ class Swap:
         for number, head in enumerate(heads):
             main = name == 'decode_head' and number == len(heads) - 1
             changes = self.head(head, f'{name}[{number}]', main)
-            items.append(Inherited(f'_base_.model.{name}[{number}]', _without_delete(changes)))
+            items.append(Expression(f'_base_.model.{name}[{number}]', _without_delete(changes)))
         return items if any(item.changes for item in items) else None
 
     def head(self, head: ConfigDict, where: str, main: bool) -> dict[str, Any]:
@@ -171,7 +187,7 @@ class Swap:
         by_number = next((base for base in kinds if base in ROLES), None)
         changes: dict[str, Any] = {}
         if self.beside:
-            changes['loss_decode'] = self.losses_beside(head, by_number, where)
+            changes.update(self.losses_beside(head, by_number, where))
         elif by_number:
             self.losses_hide_activation = True
             changes['loss_decode'] = self.losses_by_role(head, by_number, where)
@@ -219,25 +235,43 @@ class Swap:
         }
         return {'_delete_': True, **new} if 'loss_decode' in head else new
 
-    def losses_beside(self, head: ConfigDict, by_number: str | None, where: str) -> list[Any]:
-        """Keep the losses that a head has, and put the region term of RMI beside them."""
+    def losses_beside(self, head: ConfigDict, by_number: str | None, where: str) -> dict[str, Any]:
+        """Keep what a head is trained with, and add half a region term."""
         if by_number:
             raise NotApplicable(
                 f'{where}: {by_number} looks its losses up by number, one more has no place; leave '
                 'out --beside'
             )
         losses, names = self.present_losses(head, where)
+        if len(losses) == 1 and is_softmax_cross_entropy(losses[0], head):
+            return {**self.twin(head, where), 'loss_decode': self.with_regions(head, where)}
+        self.losses_hide_activation = True
         weight = REGION_WEIGHT * self.weight_of(losses[0], where)
         self.note(where, f'{names} + RMILoss', 'of which the region term alone is taken')
         here = f'_base_.model.{where}.loss_decode'
-        if 'loss_decode' not in head:
-            kept: list[Any] = [dict(DEFAULT_LOSS)]
-        elif isinstance(head.loss_decode, (list, tuple)):
-            kept = [Inherited(f'{here}[{number}]') for number in range(len(losses))]
+        if isinstance(head.loss_decode, (list, tuple)):
+            kept = [Expression(f'{here}[{number}]') for number in range(len(losses))]
         else:
-            kept = [Inherited(here)]
+            kept = [Expression(here)]
         rmi = f'{self.scope}RMILoss'
-        return [*kept, {'type': rmi, 'loss_lambda': 0.0, 'loss_weight': weight}]
+        return {'loss_decode': [*kept, {'type': rmi, 'loss_lambda': 0.0, 'loss_weight': weight}]}
+
+    def with_regions(self, head: ConfigDict, where: str) -> dict[str, Any]:
+        """Put softmax cross entropy and half a region term, in one loss, in the place of it."""
+        (loss,), name = self.present_losses(head, where)
+        self.note(
+            where,
+            f'{name} -> RMILoss',
+            'the same cross entropy, averaged over pixels that are not ignored, and half a region '
+            'term',
+        )
+        new = {
+            'type': f'{self.scope}RMILoss',
+            'pixel_term': 'ce',
+            'loss_lambda': CROSS_ENTROPY_SHARE,
+            'loss_weight': (1 + REGION_WEIGHT) * self.weight_of(loss, where),
+        }
+        return {'_delete_': True, **new} if 'loss_decode' in head else new
 
     def present_losses(self, head: ConfigDict, where: str) -> tuple[list[ConfigDict], str]:
         """The losses that a head is trained with, and their names."""
@@ -271,7 +305,7 @@ class Swap:
             else:
                 hint = '; --auxiliary gives it RMI as well' if role == 'auxiliary' else ''
                 self.note(here, 'kept', f'it is the {role} branch{hint}')
-                losses.append(Inherited(f'_base_.model.{here}'))
+                losses.append(Expression(f'_base_.model.{here}'))
         return losses
 
     def replacement(self, kind: str, loss: ConfigDict, where: str) -> dict[str, Any]:
@@ -320,6 +354,8 @@ class Swap:
 
     def activation(self, settings: ConfigDict) -> dict[str, dict[str, str]]:
         """Tell this project's fusion and CRF what losses beside RMI leave them to guess."""
+        if not self.losses_hide_activation:
+            return {}
         asking = {'tta_model': 'ProbabilityTTAModel', 'test_cfg': 'DenseCRFTestLoop'}
         places = [
             name
@@ -337,12 +373,15 @@ class Swap:
             why = f'{names} is not registered here; after softmax it is activation=softmax'
             self.note(', '.join(places), 'look at it', why)
             return {}
-        said = find_activation(
-            SimpleNamespace(
-                out_channels=head.get('out_channels'),
-                loss_decode=nn.ModuleList(MODELS.build(loss) for loss in losses),
+        built = nn.ModuleList(MODELS.build(loss) for loss in losses)
+        try:
+            said = find_activation(
+                SimpleNamespace(out_channels=head.get('out_channels'), loss_decode=built)
             )
-        )
+        except ValueError:
+            why = f'{names} train both softmax and sigmoids: set its activation to one of them'
+            self.note(', '.join(places), 'look at it', why)
+            return {}
         for name in places:
             self.note(name, f'activation={said!r}', f'as of {names}; RMILoss alone is of sigmoid')
         return {name: {'activation': said} for name in places}
@@ -372,7 +411,7 @@ def _without_delete(changes: dict[str, Any]) -> dict[str, Any]:
 
 def render(value: Any, indent: int = 0, column: int = 0) -> str:
     """Write settings as Python, on one line if it fits."""
-    if isinstance(value, Inherited):
+    if isinstance(value, Expression):
         if not value.changes:
             return value.expression
         parts, brackets = [value.expression, *_keywords(value.changes)], ('dict(', ')')
@@ -516,7 +555,7 @@ def parse_args() -> argparse.Namespace:
         '--auxiliary', action='store_true', help='give auxiliary heads RMI as well, at their weight'
     )
     parser.add_argument(
-        '--beside', action='store_true', help='keep the losses, with the region term beside them'
+        '--beside', action='store_true', help='keep the losses, and add half a region term'
     )
     add_debug_argument(parser)
     return parser.parse_args()

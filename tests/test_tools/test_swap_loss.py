@@ -19,6 +19,7 @@ from helpers.imports import can_import
 from helpers.tool_runs import TOOLS, load_tool, run
 from mmseg_rmi import launch
 from mmseg_rmi.losses import RMILoss
+from mmseg_rmi.test_time.probabilities import find_activation
 
 pytestmark = pytest.mark.usefixtures('mmseg_scope')
 
@@ -272,50 +273,110 @@ def test_losses_looked_up_by_number_keep_their_number(tmp_path):
 # The region term beside the losses that are there
 
 
-@pytest.mark.parametrize('family', ['pspnet', 'unet', 'ocrnet', 'knet', 'stdc', 'cgnet'])
-def test_losses_stay_and_the_region_term_comes_beside_them(family, tmp_path):
-    cfg, _ = swap(shipped(family), tmp_path, beside=True)
-    base = Config.fromfile(shipped(family))
-    ours, theirs = (main_head(each) for each in (cfg, base))
-    *kept, region = ours.loss_decode
-    losses = theirs.loss_decode
-    assert kept == (losses if isinstance(losses, list) else [losses])
-    assert region == dict(type='RMILoss', loss_lambda=0.0, loss_weight=0.5)
-    assert ours.type == theirs.type
-    assert cfg.get('tta_model') == base.get('tta_model')
-    assert len(regional_losses(build(cfg))) == 1
-
-
 def main_head(cfg: Config) -> ConfigDict:
     heads = cfg.model.decode_head
     head = heads[-1] if isinstance(heads, list) else heads
     return head.get('kernel_generate_head', head)
 
 
-def test_the_region_term_beside_trains_with_half_the_weight_of_what_is_there(tmp_path):
-    head = f"{HEAD}, loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4)"
-    cfg, _ = swap(user_config(tmp_path, f'decode_head=dict({head})'), tmp_path, beside=True)
-    assert cfg.model.decode_head.loss_decode == [
-        dict(type='CrossEntropyLoss', loss_weight=0.4),
-        dict(type='RMILoss', loss_lambda=0.0, loss_weight=0.2),
-    ]
+ONE_LOSS = dict(type='RMILoss', pixel_term='ce', loss_lambda=2 / 3, loss_weight=1.5)
 
 
-def test_the_region_term_beside_is_logged_apart_and_trained(tmp_path):
-    cfg, _ = swap(shipped('pspnet'), tmp_path, beside=True)
+@pytest.mark.parametrize('family', ['pspnet', 'ocrnet', 'knet', 'stdc'])
+def test_cross_entropy_and_half_a_region_term_become_one_loss(family, tmp_path):
+    cfg, _ = swap(shipped(family), tmp_path, beside=True)
+    base = Config.fromfile(shipped(family))
+    ours, theirs = (main_head(each) for each in (cfg, base))
+    assert ours.loss_decode == ONE_LOSS
+    assert ours.type.removeprefix('RMI') == theirs.type
+    assert cfg.get('tta_model') == base.get('tta_model')
+    assert len(regional_losses(build(cfg))) == 1
+
+
+def test_that_loss_is_cross_entropy_and_half_the_region_term(tmp_path):
+    kept = dict(type='CrossEntropyLoss', loss_weight=0.4)
+    base = user_config(tmp_path, f'decode_head=dict({HEAD}, loss_decode={kept})')
+    cfg, _ = swap(base, tmp_path, beside=True)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 64, 64, generator=generator)
+    labels = torch.randint(2, (2, 64, 64), generator=generator)
+    labels[:, :9, :20] = 255
+    one, entropy, region = (
+        MODELS.build(loss)(logits, labels, ignore_index=255)
+        for loss in (
+            cfg.model.decode_head.loss_decode,
+            dict(kept, avg_non_ignore=True),
+            dict(type='RMILoss', loss_lambda=0.0, loss_weight=0.2),
+        )
+    )
+    assert entropy > 0.2
+    assert region > 0.2
+    torch.testing.assert_close(one, entropy + region, rtol=1e-3, atol=0)
+
+
+def test_the_region_term_beside_trains_in_a_streamed_head(tmp_path):
+    cfg, decisions = swap(shipped('pspnet'), tmp_path, beside=True)
+    assert cfg.model.decode_head.type == 'RMIPSPHead'
+    assert any(what == 'CrossEntropyLoss -> RMILoss' for _, what, _ in decisions)
+    model = build(cfg)
+    assert find_activation(model.decode_head) == 'softmax'
+    losses = train_one_step(model)
+    assert losses['loss'] == pytest.approx(
+        sum(value for name, value in losses.items() if name != 'loss')
+    )
+
+
+OTHER_LOSSES = {
+    'a list': [dict(type='CrossEntropyLoss', loss_weight=0.4), dict(type='DiceLoss')],
+    'of sigmoids': dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.4),
+    'not an average': dict(type='CrossEntropyLoss', reduction='sum', loss_weight=0.4),
+    'weighted by class': dict(type='CrossEntropyLoss', class_weight=[1.0, 3.0], loss_weight=0.4),
+    'another': dict(type='FocalLoss', loss_weight=0.4),
+}
+
+
+@pytest.mark.parametrize('losses', OTHER_LOSSES.values(), ids=OTHER_LOSSES)
+def test_other_losses_stay_and_the_region_term_comes_beside_them(losses, tmp_path):
+    base = user_config(tmp_path, f'decode_head=dict({HEAD}, loss_decode={losses})')
+    cfg, _ = swap(base, tmp_path, beside=True)
+    *kept, region = cfg.model.decode_head.loss_decode
+    assert kept == (losses if isinstance(losses, list) else [losses])
+    assert region == dict(type='RMILoss', loss_lambda=0.0, loss_weight=0.2)
+    assert cfg.model.decode_head.type == Config.fromfile(base).model.decode_head.type
+
+
+def test_cross_entropy_of_one_channel_stays(tmp_path):
+    losses = dict(type='CrossEntropyLoss')
+    head = f'{HEAD}, out_channels=1, loss_decode={losses}'
+    base = user_config(tmp_path, f'decode_head=dict({head})')
+    cfg, _ = swap(base, tmp_path, beside=True)
+    assert cfg.model.decode_head.loss_decode[0] == losses
+
+
+def test_the_region_term_beside_a_list_is_logged_apart_and_trained(tmp_path):
+    cfg, _ = swap(shipped('unet'), tmp_path, beside=True)
     losses = train_one_step(build(cfg))
-    parts = losses['decode.loss_ce'], losses['decode.loss_rmi'], losses['aux.loss_ce']
+    parts = [losses[f'decode.loss_{name}'] for name in ('ce', 'dice', 'rmi')]
     assert all(part > 0 for part in parts)
-    assert losses['loss'] == pytest.approx(sum(parts))
 
 
 @pytest.mark.parametrize('name', ['tta_model', 'test_cfg'])
 def test_what_averages_or_refines_is_told_what_the_losses_beside_rmi_give(tmp_path, name):
     kind = {'tta_model': 'ProbabilityTTAModel', 'test_cfg': 'DenseCRFTestLoop'}[name]
-    base = user_config(tmp_path, f'decode_head=dict({HEAD})', f'{name} = dict(type={kind!r})')
+    head = f'{HEAD}, loss_decode={OTHER_LOSSES["weighted by class"]}'
+    base = user_config(tmp_path, f'decode_head=dict({head})', f'{name} = dict(type={kind!r})')
     cfg, decisions = swap(base, tmp_path, beside=True)
     assert cfg[name] == dict(type=kind, activation='softmax')
     assert (name, "activation='softmax'") in [decision[:2] for decision in decisions]
+
+
+def test_losses_that_contradict_each_other_are_left_to_the_user(tmp_path):
+    head = f'{HEAD}, loss_decode={OTHER_LOSSES["a list"]}'
+    fusion = "tta_model = dict(type='ProbabilityTTAModel')"
+    base = user_config(tmp_path, f'decode_head=dict({head})', fusion)
+    cfg, decisions = swap(base, tmp_path, beside=True)
+    assert cfg.tta_model == dict(type='ProbabilityTTAModel')
+    assert ('tta_model', 'look at it') in [decision[:2] for decision in decisions]
 
 
 def test_an_activation_that_was_set_stays_beside_rmi(tmp_path):
@@ -345,10 +406,9 @@ def test_a_child_that_cannot_be_built_is_not_left_behind(tmp_path):
     assert not (tmp_path / 'child.py').exists()
 
 
-def test_a_loss_that_is_the_heads_default_is_written_down_beside_the_region_term(tmp_path):
+def test_a_head_without_a_loss_gets_the_region_term_beside_its_default(tmp_path):
     cfg, _ = swap(user_config(tmp_path, f'decode_head=dict({HEAD})'), tmp_path, beside=True)
-    first, region = cfg.model.decode_head.loss_decode
-    assert (first.type, region.type) == ('CrossEntropyLoss', 'RMILoss')
+    assert cfg.model.decode_head.loss_decode == ONE_LOSS
 
 
 @pytest.mark.parametrize('family', ['ddrnet', 'pidnet'])
