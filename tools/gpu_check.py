@@ -42,12 +42,14 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(None):
     from tools.benchmark.methods import (
         OTHERS,
         RELEASED,
+        SCALES,
         STREAMED,
+        WITH_CE,
         chosen_implementation,
         method_names,
     )
 
-FAST = ('CE', 'RMI', STREAMED, 'RMI, torch', 'CE, compiled')
+FAST = ('CE', 'RMI', STREAMED, WITH_CE, 'RMI, torch', 'CE, compiled')
 TEST_LIMIT = 120  # seconds
 CHECK_LIMIT = 60
 CASE_LIMIT = 15
@@ -218,7 +220,7 @@ def measure_steps(run: Run) -> dict[str, Any]:
 
 def measure_others(run: Run) -> dict[str, Any]:
     """Measure what others use in the place of RMI, again beside cross entropy."""
-    others = ('CE', *OTHERS, RELEASED, 'RMI, reference')
+    others = ('CE', SCALES, *OTHERS, RELEASED, 'RMI, reference')
     return dict(skipped_cases=run.measure(GPU_CASES['losses'][:2], others))
 
 

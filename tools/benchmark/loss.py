@@ -27,9 +27,17 @@ from tools.benchmark.cases import CPU_CASES, GPU_CASES, LOGITS, Case
 from tools.benchmark.figures import draw_sweeps
 from tools.benchmark.machine import describe_run, describe_versions
 from tools.benchmark.measure import copy_bandwidth, measure_apart, measure_together
-from tools.benchmark.methods import OTHERS, RELEASED, STREAMED, build_workloads, method_names
+from tools.benchmark.methods import (
+    OTHERS,
+    RELEASED,
+    SCALES,
+    STREAMED,
+    WITH_CE,
+    build_workloads,
+    method_names,
+)
 
-ON_CPU = ('CE', 'RMI', *OTHERS, RELEASED, 'RMI, reference')
+ON_CPU = ('CE', 'RMI', WITH_CE, SCALES, *OTHERS, RELEASED, 'RMI, reference')
 
 
 def methods_of(case: Case, device: str) -> list[str]:

@@ -25,9 +25,13 @@ from tools.benchmark.cases import DTYPES, Case, make_labels, make_logits
 from tools.benchmark.naive_rmi import naive_rmi
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+WITH_CE = 'CE + region term'
+SCALES = 'RMI, DF 2, 4 and 8'
 # By name, how `RMILoss` is built; the first is what users get.
 RMI: dict[str, dict[str, Any]] = {
     'RMI': {},
+    WITH_CE: dict(pixel_term='ce', loss_lambda=2 / 3, loss_weight=1.5),
+    SCALES: dict(downsample_factor=(2, 4, 8)),
     'RMI, torch': dict(impl='torch'),
     'RMI, reference': dict(impl='reference'),
 }
