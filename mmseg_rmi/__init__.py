@@ -45,7 +45,7 @@ def _register() -> None:
         for package in (metrics, test_time):
             for name in package.__all__:
                 getattr(package, name)
-    except ImportError:
+    except Exception:  # a library that does not fit raises whatever it likes
         if in_use:
             raise
 

@@ -54,6 +54,7 @@ def prepare_framework() -> None:
         ImportError: no line of MMSegmentation is installed, or parts of both are.
     """
     line = find_line(_installed_distributions())
+    _import_quietly()
     if line == 'OneDL':
         _resolve_scopes_to_onedl()
     elif importlib.util.find_spec('pkg_resources') is None:
@@ -324,6 +325,26 @@ def _torch_restricts_unpickling() -> bool:
     """Tell whether torch.load is restricted by default and allows globals by name (torch 2.6)."""
     major, minor = torch.__version__.split('.')[:2]
     return (int(major), int(minor)) >= (2, 6)
+
+
+def _import_quietly() -> None:
+    """Import what announces, when it is imported, that optional parts are missing.
+
+    OneDL prints a line for the client of its data platform, from two modules; an mmcv without
+    compiled operators warns of an attention that few models use. Only these two are kept back, and
+    only here: whoever imports the same modules first sees both.
+    """
+    import mmcv.cnn  # noqa: F401 (adds filters of its own, which must outlast the next block)
+    from mmengine.logging import logger
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``')
+        importlib.import_module('mmcv.cnn.bricks.transformer')
+    logger.print = lambda line: None if line == 'Could not import OneDL' else print(line)
+    try:
+        importlib.import_module('mmseg.datasets')
+    finally:
+        del logger.print
 
 
 def _resolve_scopes_to_onedl() -> None:

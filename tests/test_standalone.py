@@ -1,11 +1,19 @@
 """The losses with torch alone, and what an import does where MMSegmentation is there, or broken."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
+
+SCRIPTS = [
+    path
+    for path in sorted(Path(__file__).parents[1].glob('tools/**/*.py'))
+    if "if __name__ == '__main__'" in path.read_text()
+]
 
 needs_mmsegmentation = pytest.mark.skipif(
     importlib.util.find_spec('mmseg') is None, reason='MMSegmentation is not installed'
@@ -26,6 +34,18 @@ importlib.metadata.version = version
 DOUBLED = """
 import importlib.metadata
 importlib.metadata.version = lambda name: '1.0'
+"""
+BROKEN = """
+import sys
+from importlib.machinery import ModuleSpec
+class RefusingFinder:  # as mmseg does beside an mmcv that it was not tested with
+    def find_spec(self, name, path, target=None):
+        return ModuleSpec(name, self) if name == 'mmseg' else None
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        assert False, 'MMCV==9.9 is used but incompatible'
+sys.meta_path.insert(0, RefusingFinder())
 """
 
 
@@ -70,9 +90,33 @@ def test_metrics_and_the_dense_crf_need_torch_and_its_library_alone() -> None:
     assert output_of(code, ABSENT).split() == ['1.0', '1.0']
 
 
-def test_import_with_torch_alone_prints_nothing() -> None:
-    result = run('import mmseg_rmi', ABSENT)
+@pytest.mark.parametrize('setting', ['', ABSENT, DOUBLED, BROKEN])
+def test_import_prints_nothing(setting: str) -> None:
+    result = run('import mmseg_rmi', setting)
     assert (result.returncode, result.stdout, result.stderr) == (0, '', '')
+
+
+@needs_mmsegmentation
+def test_import_keeps_back_nothing_that_is_printed_before_or_after_it() -> None:
+    code = """
+    import mmseg.datasets
+    print('before')
+    import mmseg_rmi
+    from mmengine.logging import print_log
+    print_log('Could not import OneDL')
+    """
+    before, _, after = output_of(code).partition('before\n')
+    assert before == output_of('import mmseg.datasets')
+    assert after == 'Could not import OneDL\n'
+
+
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)
+def test_script_imports_the_plugin_before_what_prints_on_import(script: Path) -> None:
+    names = re.findall(r'^(?:from|import) ([\w.]+)', script.read_text(), re.MULTILINE)
+    prints = re.compile(r'mmcv\.cnn|mmpretrain|mmseg\.(?!registry|structures|utils)')
+    printing = [name for name in names if prints.match(name)]
+    plugin = [name for name in names if name.startswith('mmseg_rmi')]
+    assert not printing or names.index(plugin[0]) < names.index(printing[0])
 
 
 def errors_of(statements: tuple[str, ...], setting: str) -> list[str]:
@@ -101,8 +145,9 @@ def test_what_needs_mmsegmentation_says_so() -> None:
     assert all(error.startswith('MMSegmentation is not installed: ') for error in errors)
 
 
-def test_two_lines_of_mmsegmentation_leave_the_losses_to_other_programs() -> None:
-    assert output_of('from mmseg_rmi import RMILoss; print(RMILoss().loss_name)', DOUBLED)
+@pytest.mark.parametrize('setting', [DOUBLED, BROKEN])
+def test_broken_mmsegmentation_leaves_the_losses_to_other_programs(setting: str) -> None:
+    assert output_of('from mmseg_rmi import RMILoss; print(RMILoss().loss_name)', setting)
 
 
 def test_two_lines_of_mmsegmentation_are_refused_by_what_needs_one() -> None:
@@ -113,12 +158,21 @@ def test_two_lines_of_mmsegmentation_are_refused_by_what_needs_one() -> None:
 
 
 @needs_mmsegmentation
-def test_two_lines_of_mmsegmentation_are_refused_by_custom_imports() -> None:
+@pytest.mark.parametrize(
+    ('setting', 'error'),
+    [
+        (DOUBLED, 'Parts of two lines of MMSegmentation are installed: '),
+        (BROKEN, 'MMCV==9.9 is used but incompatible'),
+    ],
+)
+def test_broken_mmsegmentation_is_told_to_custom_imports(setting: str, error: str) -> None:
     code = """
     from mmengine.utils import import_modules_from_strings
     import_modules_from_strings(['mmseg_rmi'])
     """
-    assert 'Parts of two lines of MMSegmentation are installed: ' in run(code, DOUBLED).stderr
+    result = run(code, setting)
+    assert result.returncode != 0
+    assert error in result.stderr
 
 
 @needs_mmsegmentation

@@ -18,6 +18,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from mmseg_rmi import launch  # first, for OneDL to be quiet
+
+# isort: split
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -27,7 +30,6 @@ from mmseg.registry import MODELS
 from rich.console import Console
 from torch import nn
 
-from mmseg_rmi import launch
 from mmseg_rmi.decode_heads import streamed_heads
 from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
 from mmseg_rmi.test_time.probabilities import find_activation

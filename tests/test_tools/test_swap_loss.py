@@ -595,6 +595,7 @@ def test_the_command_writes_a_short_child_of_a_shipped_config_and_says_why(tmp_p
         "type='RMILoss')))",
         "tta_model = dict(type='ProbabilityTTAModel')",
     ]
+    assert said.startswith('decode_head: ')
     assert 'auxiliary_head: kept (it only helps the training' in said
     assert f'python -m mmseg_rmi path/to/mmsegmentation/tools/train.py {out}' in said
 

@@ -19,6 +19,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mmseg_rmi  # noqa: F401 (first, for OneDL to be quiet; registers what configs name)
+
+# isort: split
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner, save_checkpoint
@@ -32,7 +35,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from trained_model import open_trained
 
-import mmseg_rmi  # noqa: F401 (registers what configs name)
 from mmseg_rmi.test_time.probabilities import (
     ACTIVATIONS,
     Activation,

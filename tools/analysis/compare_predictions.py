@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import mmseg_rmi  # noqa: F401 (first, for OneDL to be quiet; registers data sets)
+
+# isort: split
 import numpy as np
 from comparison_figure import draw_figure
 from comparison_page import write_page
@@ -31,7 +34,6 @@ from prediction_views import (
 from rich.console import Console
 from rich.progress import track
 
-import mmseg_rmi  # noqa: F401 (registers data sets)
 from mmseg_rmi.utils.command_line import setting
 
 

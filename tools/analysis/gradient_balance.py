@@ -19,6 +19,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
+import mmseg_rmi  # noqa: F401 (first, for OneDL to be quiet; registers what configs name)
+
+# isort: split
 import torch
 import yaml
 from mmengine.config import DictAction
@@ -33,7 +36,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from trained_model import open_trained
 
-import mmseg_rmi  # noqa: F401 (registers what configs name)
 from mmseg_rmi.utils.command_line import setting
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
