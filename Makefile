@@ -37,7 +37,7 @@ test: setup
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(if $(COVERAGE),--cov=mmseg_rmi --cov-report=term-missing:skip-covered)
 
 test-peers: .venv-peers/.installed
-	.venv-peers/bin/python -m pytest tests/test_peers.py tests/test_standalone.py
+	OMP_NUM_THREADS=1 .venv-peers/bin/python -m pytest tests/test_peers.py tests/test_standalone.py
 
 lint: setup
 	$(PY) -m ruff format --check
@@ -52,10 +52,10 @@ dist: setup
 	$(PY) -m build
 	$(PY) -m twine check --strict dist/*
 
-# Without MMSegmentation, as most users of these libraries are.
+# Without MMSegmentation, as most users of these libraries are. nnU-Net holds timm back.
 .venv-peers/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install torch torchvision -e '.[peers]' pytest hypothesis
+	.venv-peers/bin/python -m pip install torch torchvision -e '.[peers]' nnunetv2 pytest hypothesis
 	@touch $@
 
 # OpenCV's wheel for desktops wants libGL and X libraries, which servers and containers lack.
