@@ -113,7 +113,7 @@ def _check_logits(logits: object) -> None:
     if logits.dim() == 5:
         raise ValueError(
             f'logits must be B x C x H x W, got shape {tuple(logits.shape)}: for volumes, compute '
-            'the loss of slices (logits.transpose(1, 2).flatten(0, 1), labels.flatten(0, 1))'
+            'the loss of slices (logits.transpose(1, 2).flatten(0, 1), labels.flatten(0, -3))'
         )
     if logits.dim() != 4:
         raise ValueError(

@@ -61,8 +61,9 @@ def test_volumes_are_refused_with_the_way_to_slices(loss):
         ValueError, match=r'B x C x H x W, got shape \(2, 3, 4, 31, 37\): for volumes'
     ):
         loss(logits, labels)
-    slices = logits.transpose(1, 2).flatten(0, 1), labels.flatten(0, 1)  # what the error says
-    assert loss(*slices).isfinite()
+    for given in (labels, labels[:, None]):  # as MONAI's, with a channel
+        slices = logits.transpose(1, 2).flatten(0, 1), given.flatten(0, -3)  # what the error says
+        assert loss(*slices).isfinite()
 
 
 @every_loss

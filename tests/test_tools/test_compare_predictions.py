@@ -229,7 +229,7 @@ class TestRefusals:
         [
             (['CE'], "expected NAME=FOLDER, got 'CE'"),
             (['CE=/', 'CE=/'], "two models are called 'CE'"),
-            (['CE=/not/there'], '/not/there is no folder'),
+            (['CE=/not/there'], '/not/there is not a folder'),
         ],
     )
     def test_of_arguments(self, arguments, message):

@@ -256,9 +256,9 @@ def test_method_is_read_from_the_config(tmp_path, options, method):
 def test_folder_without_a_test_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'no test in .*tools/test.py CONFIG CHECKPOINT'):
         tables.read_results([tmp_path])
-    with pytest.raises(ValueError, match='is no folder'):
+    with pytest.raises(ValueError, match='is not a folder'):
         tables.read_results([tmp_path / 'missing'])
-    with pytest.raises(ValueError, match=r'missing.jsonl is no file: tools/study'):
+    with pytest.raises(ValueError, match=r'missing.jsonl is not a file: python tools/study'):
         tables.read_results([tmp_path / 'missing.jsonl'])
 
 

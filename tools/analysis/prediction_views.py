@@ -54,7 +54,10 @@ def parse_models(arguments: Sequence[str]) -> dict[str, Path]:
         if name in models:
             raise ValueError(f'two models are called {name!r}')
         if not Path(folder).is_dir():
-            raise ValueError(f'{folder} is no folder: tools/test.py --out {folder} makes it')
+            raise ValueError(
+                f'{folder} is not a folder: make it with python tools/test.py CONFIG CHECKPOINT '
+                f'--out {folder}'
+            )
         models[name] = Path(folder)
     return models
 

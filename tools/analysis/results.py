@@ -86,7 +86,7 @@ def read_results(places: Iterable[Path]) -> list[TestResult]:
     if not latest:
         raise ValueError(
             f'no test in {", ".join(map(str, places))}: make one with '
-            'tools/test.py CONFIG CHECKPOINT --work-dir DIR'
+            'python tools/test.py CONFIG CHECKPOINT --work-dir DIR'
         )
     return _tell_schedules_apart(list(latest.values()))
 
@@ -120,11 +120,11 @@ def read_folder(folder: Path) -> Iterator[TestResult]:
     """Read the tests at or below a folder, in the order of their times.
 
     Raises:
-        ValueError: it is no folder; or a test has no config beside it.
+        ValueError: it is not a folder; or a test has no config beside it.
     """
     if not folder.is_dir():
         raise ValueError(
-            f'{folder} is no folder: give work dirs of tools/test.py, or results of tools/study'
+            f'{folder} is not a folder: give work dirs of tools/test.py, or results of tools/study'
         )
     for report in sorted(_reports(folder)):
         metrics = json.loads(report.read_text())

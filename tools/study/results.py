@@ -21,10 +21,12 @@ def read_entries(file: Path) -> list[Entry]:
         ValueError: there is no such file, or no line in it.
     """
     if not file.is_file():
-        raise ValueError(f'{file} is no file: tools/study run --results {file} writes it')
+        raise ValueError(f'{file} is not a file: python tools/study run --results {file} writes it')
     entries = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
     if not entries:
-        raise ValueError(f'{file} holds no result yet: tools/study run --results {file} adds them')
+        raise ValueError(
+            f'{file} holds no result yet: python tools/study run --results {file} adds them'
+        )
     return entries
 
 
