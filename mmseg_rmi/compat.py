@@ -84,13 +84,17 @@ def find_line(installed: Collection[str]) -> Line:
         line: sorted(set(names.values()) & set(installed)) for line, names in _DISTRIBUTIONS.items()
     }
     if parts['OneDL'] and parts['OpenMMLab']:
+        # MMSegmentation 1.2 refuses mmcv 2.2.
+        again = ["'mmcv<2.2'" if name == 'mmcv' else name for name in parts['OpenMMLab']]
         raise ImportError(
             f'Parts of two lines of MMSegmentation are installed: {", ".join(parts["OpenMMLab"])} '
             f'(OpenMMLab) and {", ".join(parts["OneDL"])} (OneDL). They overwrite each other. '
             f'To keep OneDL: pip uninstall -y {" ".join(parts["OpenMMLab"])}; '
             f'pip install --force-reinstall --no-deps {" ".join(parts["OneDL"])}. '
             f'To keep OpenMMLab: pip uninstall -y {" ".join(parts["OneDL"])}; '
-            f'pip install --force-reinstall --no-deps {" ".join(parts["OpenMMLab"])}.'
+            "pip install 'setuptools<80' wheel; pip install --force-reinstall --no-deps "
+            f'--no-build-isolation {" ".join(again)} (mmcv is compiled unless pip finds a wheel '
+            'for your torch).'
         )
     for line, names in _DISTRIBUTIONS.items():
         if names['mmseg'] in parts[line]:

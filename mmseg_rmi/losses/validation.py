@@ -30,14 +30,18 @@ def check_loss_constants(loss_weight: float, loss_name: str) -> None:
 
 
 def refuse_other_arguments(loss: nn.Module, arguments: Mapping[str, Any]) -> None:
-    """Raise a TypeError if there are arguments that a loss does not have."""
-    if not arguments:
+    """Raise a TypeError if there are arguments that a loss does not have.
+
+    ``_delete_`` is no argument: mmengine leaves it behind where a config has no base.
+    """
+    unknown = [each for each in arguments if each != '_delete_']
+    if not unknown:
         return
     name = type(loss).__name__
     parameters = signature(type(loss)).parameters.values()
     known = ', '.join(each.name for each in parameters if each.kind != each.VAR_KEYWORD)
     raise TypeError(
-        f'{name} has no argument {", ".join(map(repr, arguments))}. A config inherits those of the '
+        f'{name} has no argument {", ".join(map(repr, unknown))}. A config inherits those of the '
         f"loss that it replaces, unless it has loss_decode=dict(_delete_=True, type='{name}'). The "
         f'arguments of {name} are {known}'
     )

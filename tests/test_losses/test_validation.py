@@ -435,3 +435,13 @@ def test_arguments_of_the_loss_that_a_config_replaces_are_told_with_the_mend(los
         MODELS.build(forgotten.loss_decode)
     right.merge_from_dict(dict(loss_decode=dict(_delete_=True, type=loss.__name__)))
     assert isinstance(MODELS.build(right.loss_decode), loss)
+
+
+@pytest.mark.parametrize('kind', [RMILoss, SigmoidCrossEntropyLoss, AffinityFieldLoss])
+def test_the_line_that_deletes_inherited_arguments_also_fits_a_config_without_a_base(kind):
+    text = f"loss = dict(_delete_=True, type='{kind.__name__}', loss_weight=0.5)"
+    settings = Config.fromstring(text, '.py').loss
+    assert '_delete_' in settings
+    assert MODELS.build(settings).loss_weight == 0.5
+    with pytest.raises(TypeError, match=rf"{kind.__name__} has no argument 'use_sigmoid'\."):
+        MODELS.build(dict(settings, use_sigmoid=False))
