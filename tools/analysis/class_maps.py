@@ -1,4 +1,4 @@
-"""Tell what the maps of classes know from how high they stand.
+"""Measure what a scale and a shift per class, fitted to training images, add to the IoU.
 
 The region term asks how well a map explains the truth by regression, to which half the probability
 is nearly as good as all of it. So a class can be found, and still lose every pixel to another whose
@@ -42,7 +42,7 @@ from mmseg_rmi.test_time.probabilities import (
     resolve_activation,
     to_probabilities,
 )
-from mmseg_rmi.utils.command_line import setting
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool, setting
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 from tools.benchmark.machine import describe_run
@@ -204,7 +204,9 @@ def make_loaders(cfg: Config) -> tuple[ConfigDict, ConfigDict]:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Tell what maps know from how high they stand')
+    parser = argparse.ArgumentParser(
+        description='Measure what a scale and a shift per class add to IoU'
+    )
     parser.add_argument('config', help='that trained the network')
     parser.add_argument('checkpoint', help='of the network')
     parser.add_argument('--pixels', type=int, default=1000, help='of each training image')
@@ -220,6 +222,7 @@ def parse_args() -> argparse.Namespace:
         default={},
         help='KEY=VALUE, over the config',
     )
+    add_debug_argument(parser)
     args = parser.parse_args()
     if args.pixels < 1:
         parser.error(f'--pixels must be at least 1, got {args.pixels}')
@@ -251,4 +254,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -1,4 +1,4 @@
-"""Measure how the terms of RMI pull at a trained network.
+"""Measure the gradients of the terms of RMI in a trained network.
 
 On batches of training images, for cross entropy, BCE and the region term with other settings: the
 length of the gradient of all weights, as a multiple of BCE's; its cosine with BCE's; the mean
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from trained_model import open_trained
 
-from mmseg_rmi.utils.command_line import setting
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool, setting
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 from tools.benchmark.machine import describe_run
@@ -159,7 +159,7 @@ def tabulate_classes(batches: Sequence[Batch], names: Iterable[str]) -> Table:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Measure how the terms of RMI pull at a network')
+    parser = argparse.ArgumentParser(description='Measure the gradients of the terms of RMI')
     parser.add_argument('config', help='that trained the network')
     parser.add_argument('checkpoint', help='of the network')
     parser.add_argument(
@@ -177,6 +177,7 @@ def parse_args() -> argparse.Namespace:
         default={},
         help='KEY=VALUE, over the config',
     )
+    add_debug_argument(parser)
     return parser.parse_args()
 
 
@@ -199,4 +200,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

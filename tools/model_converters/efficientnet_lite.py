@@ -21,6 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+
 MODELS = ('tf_efficientnet_lite0', 'tf_efficientnet_lite2')
 FOLDER = Path('work_dirs/pretrained')
 CLASSIFIER = ('conv_head.', 'bn2.', 'classifier.')  # what feature extraction leaves out
@@ -112,6 +114,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Write ImageNet weights of an EfficientNet-lite')
     parser.add_argument('model', nargs='?', choices=MODELS, default=MODELS[0])
     parser.add_argument('--out', type=Path, help=f'file; {FOLDER}/MODEL.pth by default')
+    add_debug_argument(parser)
     return parser.parse_args()
 
 
@@ -125,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)
