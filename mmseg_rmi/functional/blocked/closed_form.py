@@ -158,29 +158,44 @@ class RegionSolver:
         return shifted[:, :, first * self.columns : (first + number) * self.columns]
 
     def _second_moments(self, shifted: Tensor, kept: Tensor | None) -> Tensor:
-        """Compute ``X X^T``, ``m x (1 + 2d) x (1 + 2d)``.
-
-        The block of rows i and i + l of regions is that of rows i - 1 and i - 1 + l, but for the
-        row of the map that enters and the one that leaves.
-        """
+        """Compute ``X X^T``, ``m x (1 + 2d) x (1 + 2d)``."""
         size = self.settings.region_size
-        lines = shifted.shape[1]
-        joint = shifted.new_empty(len(shifted), size, lines, size, lines)
-        for lag in range(size):
-            for i in range(size - lag):
-                if kept is not None:
-                    left = self._rows(shifted, i, self.rows) * kept
-                    block = left @ self._rows(shifted, i + lag, self.rows).mT
-                elif i == 0:
-                    left = self._rows(shifted, 0, self.rows)
-                    block = left @ self._rows(shifted, lag, self.rows).mT
+
+        def product(i: int, j: int) -> Tensor:
+            left = self._rows(shifted, i, self.rows)
+            left = left if kept is None else left * kept
+            return left @ self._rows(shifted, j, self.rows).mT
+
+        change = self._row_change(shifted) if kept is None else None
+        blocks = {}
+        for i in range(size):
+            for j in range(i, size):
+                if i == 0 or change is None:
+                    blocks[i, j] = product(i, j)
                 else:
-                    for row, sign in ((i - 1 + self.rows, 1), (i - 1, -1)):
-                        left = self._rows(shifted, row, 1)
-                        block = block + sign * left @ self._rows(shifted, row + lag, 1).mT
-                joint[:, i, :, i + lag] = block
-                joint[:, i + lag, :, i] = block.mT
-        return joint.flatten(3).flatten(1, 2)[:, self.order][:, :, self.order]
+                    blocks[i, j] = blocks[i - 1, j - 1] + change[:, :, i - 1, :, j - 1]
+                if i < j:
+                    blocks[j, i] = blocks[i, j].mT
+        sides = range(size)
+        rows = [torch.stack([blocks[i, j] for j in sides], dim=2) for i in sides]
+        joint = torch.stack(rows, dim=1).flatten(3).flatten(1, 2)
+        return joint[:, self.order][:, :, self.order]
+
+    def _row_change(self, shifted: Tensor) -> Tensor:
+        """Compute how the product of two rows of regions differs from that of the next two.
+
+        By the row of the map that enters, and the one that leaves.
+
+        Returns:
+            ``m x (1 + 2R) x (R - 1) x (1 + 2R) x (R - 1)``: lines and row of either side.
+        """
+        shape = shifted.shape[1], self.settings.region_size - 1
+        lines = shifted.unflatten(2, (self.height, self.columns))
+        entering, leaving = (
+            part.flatten(1, 2) for part in (lines[:, :, self.rows :], lines[:, :, : shape[1]])
+        )
+        change = entering @ entering.mT - leaving @ leaving.mT
+        return change.unflatten(2, shape).unflatten(1, shape)
 
     def _solve_moments(self, shifted: Tensor, kept: Tensor | None) -> tuple[RegionSolution, Tensor]:
         """Solve from second moments; the gradients are by the points, ``1/d T_P^T T X``."""
