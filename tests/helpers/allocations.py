@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmseg_rmi.functional.blocked import forward_backward
+from mmseg_rmi.functional.blocked import workspace
 
 
 class Allocations(TorchDispatchMode):
@@ -38,10 +38,10 @@ def place_of(tensor: Tensor) -> int:
 def limit_blocks(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
     """Let blocks of maps, and of points, take that many bytes; one map is always allowed."""
     budgets = dict.fromkeys(['cpu', 'cuda'], (budget, budget))
-    monkeypatch.setattr(forward_backward, 'BLOCK_BYTES', budgets)
+    monkeypatch.setattr(workspace, 'BLOCK_BYTES', budgets)
 
 
-def workspaces() -> list[forward_backward.Workspace]:
+def workspaces() -> list[workspace.Workspace]:
     """Return those that are alive, each with its memory."""
     gc.collect()
-    return [each for each in gc.get_objects() if type(each) is forward_backward.Workspace]
+    return [each for each in gc.get_objects() if type(each) is workspace.Workspace]

@@ -18,7 +18,7 @@ from helpers.implementations import (
     value_and_gradient,
 )
 from mmseg_rmi.functional import RMISettings
-from mmseg_rmi.functional.blocked import forward_backward
+from mmseg_rmi.functional.blocked import workspace
 from mmseg_rmi.losses import RMILoss
 
 # Half precision rounds the gradient, and nothing else.
@@ -136,7 +136,7 @@ def test_images_together_as_on_a_gpu_give_the_same(monkeypatch, settings):
     batch = drawn.Batch(logits, labels, 255, None, torch.linspace(0, 1, 4))
     settings = RMISettings(ignored='exclude', **settings)
     expected = evaluate(torch_loss, batch, settings)
-    monkeypatch.setattr(forward_backward, 'split_work', lambda *sizes: (3, 2))
+    monkeypatch.setattr(workspace, 'split_work', lambda *sizes: (3, 2))
     assert_equal(evaluate(torch_loss, batch, settings), expected, 1e-12, 1e-9)
 
 

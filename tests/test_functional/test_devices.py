@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from helpers.batches import make_batch
 from helpers.implementations import reference_loss, streamed_loss, torch_loss, value_and_gradient
 from mmseg_rmi.functional import RMISettings
-from mmseg_rmi.functional.blocked import forward_backward
+from mmseg_rmi.functional.blocked import chunk
 
 SETTINGS = {
     'defaults': dict(),
@@ -169,7 +169,7 @@ def test_nothing_is_added_up_in_any_order(device, settings):
 @every_setting
 def test_visiting_absent_classes_as_well_changes_nothing(monkeypatch, settings):
     """The one switch by which the way of a GPU differs."""
-    monkeypatch.setattr(forward_backward, 'host_can_read', lambda tensor: False)
+    monkeypatch.setattr(chunk, 'host_can_read', lambda tensor: False)
     logits, labels = make_batch(classes=5)
     labels[labels == 1] = 0
     labels[0][labels[0] == 4] = 3

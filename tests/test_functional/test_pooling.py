@@ -47,10 +47,9 @@ def test_gradient_is_that_of_autograd(method, data, seed):
     )  # some are equal
     gradient = random(2, 3, *pooling.pooled_size, seed=seed + 1)
     _, indices = pooling.forward(maps.detach())
-    factors = random(2, 3, *pooling.size, seed=seed + 2)
     (expected,) = torch.autograd.grad(readable(pooling, maps), maps, gradient)
-    measured = pooling.mul_adjoint_(factors.clone(), gradient, indices)
-    torch.testing.assert_close(measured, factors * expected, rtol=1e-12, atol=1e-12)
+    measured = pooling.adjoint(gradient, indices, torch.empty_like(maps))
+    torch.testing.assert_close(measured, expected, rtol=1e-12, atol=1e-12)
 
 
 @methods
@@ -61,7 +60,7 @@ def test_both_sides_of_the_scalar_product_agree(method, data, seed):
     maps = random(2, 2, *pooling.size, seed=seed)
     gradient = random(2, 2, *pooling.pooled_size, seed=seed + 1)
     pooled, indices = pooling.forward(maps)
-    handed_back = pooling.mul_adjoint_(maps.clone(), gradient, indices)
+    handed_back = maps * pooling.adjoint(gradient, indices, torch.empty_like(maps))
     torch.testing.assert_close((pooled * gradient).sum(), handed_back.sum(), rtol=1e-9, atol=1e-9)
 
 

@@ -15,19 +15,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmseg_rmi.functional.blocked.closed_form import RegionSolver
-from mmseg_rmi.functional.blocked.interpolation import bilinear_adjoint, bilinear_into
+from mmseg_rmi.functional.blocked.chunk import Chunk, RegionTarget, read_chunk
+from mmseg_rmi.functional.blocked.interpolation import bilinear_adjoint
 from mmseg_rmi.functional.blocked.pooling import Pooling
-from mmseg_rmi.functional.blocked.softplus_sum import LARGEST_PRODUCT, SoftplusSum
+from mmseg_rmi.functional.blocked.workspace import Workspace, host_can_read
 from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms, working_dtype
 from mmseg_rmi.functional.reference import count_correct
-from mmseg_rmi.functional.regions import kept_regions
-from mmseg_rmi.utils.tracing import has_values, is_compiling
-
-# Working memory for the maps, and for the points, of one block. A CPU's fits its cache, and is
-# allocated once a batch: fresh memory costs more than most of the work done in it. A GPU wants few
-# large calls, and takes as many images at once as fit.
-BLOCK_BYTES = {'cpu': (10 << 20, 12 << 20), 'cuda': (1 << 30, 1 << 30)}
 
 
 def rmi_terms(
@@ -125,7 +118,7 @@ def forward_backward(
     pixel_scale = (loss_lambda / pixels.to(region_dtype)).to(workspace.dtype)
     region_scale = (1 - loss_lambda) / images.to(region_dtype)
     found = [
-        _visit(
+        _chunk_terms(
             logits[part],
             labels[part],
             None if pixel_weight is None else pixel_weight[part],
@@ -156,7 +149,7 @@ class ChunkTerms(NamedTuple):
     correct: Tensor
 
 
-def _visit(
+def _chunk_terms(
     logits: Tensor,
     labels: Tensor,
     pixel_weight: Tensor | None,
@@ -174,7 +167,7 @@ def _visit(
     scores: list[Tensor] = []
     if parameters.with_score:  # before the gradient is written over the logits
         correct = count_correct(full, labels, parameters.ignore_index)
-    chunk = _read_chunk(full, labels, pixel_weight, class_weight, pixel_scale, workspace)
+    chunk = read_chunk(full, labels, pixel_weight, class_weight, pixel_scale, workspace)
     into = None if gradient is None else workspace.gradient_of(full, gradient)
 
     pixel, pooled = _forward(chunk, workspace, into)
@@ -188,230 +181,6 @@ def _visit(
             size = (gradient.shape[2], gradient.shape[3])
             gradient.copy_(bilinear_adjoint(into, size, parameters.align_corners))
     return ChunkTerms(pixel, region, scores, correct)
-
-
-def split_work(
-    batch: int, classes: int, height: int, width: int, dtype: torch.dtype, device: torch.device
-) -> tuple[int, int]:
-    """Return how many images make a chunk, and how many classes a block."""
-    fitting = _budget(device)[0] // (2 * height * width * dtype.itemsize)  # maps
-    block = max(1, min(fitting, LARGEST_PRODUCT, classes))
-    images = 1 if device.type == 'cpu' else max(1, min(fitting // classes, batch))
-    return images, block
-
-
-def host_can_read(tensor: Tensor) -> bool:
-    """Tell whether data may shape the work: where the host reads it for free."""
-    return tensor.device.type == 'cpu' and not is_compiling() and has_values(tensor)
-
-
-def _budget(device: torch.device) -> tuple[int, int]:
-    return BLOCK_BYTES.get(device.type, BLOCK_BYTES['cuda'])
-
-
-class Workspace:
-    """Memory that chunks of images use one after the other, and what depends on sizes alone.
-
-    Args:
-        logits: ``B x C x H' x W'``.
-        labels: ``B x H x W``.
-        parameters: the constants of the call.
-    """
-
-    def __init__(self, logits: Tensor, labels: Tensor, parameters: Parameters) -> None:
-        settings, device = parameters.settings, logits.device
-        batch, classes, *low = logits.shape
-        height, width = labels.shape[1:]
-        self.parameters, self.settings = parameters, settings
-        self.dtype = working_dtype(logits)
-        self.pixel_activation = 'sigmoid' if settings.pixel_term == 'bce' else 'softmax'
-        has_regions = settings.loss_lambda < 1
-        self.activation = settings.activation if has_regions else self.pixel_activation
-        self.up_samples = [height, width] != low
-        images, block = split_work(batch, classes, height, width, self.dtype, device)
-        self.blocks = [slice(i, min(i + block, classes)) for i in range(0, classes, block)]
-        self.chunks = [slice(i, min(i + images, batch)) for i in range(0, batch, images)]
-
-        def memory(*shape: int) -> Tensor:
-            return torch.empty(shape, dtype=self.dtype, device=device)
-
-        self.full = memory(images, classes, height, width) if self.up_samples else None
-        self.scratch = memory(images, block, height, width)
-        self.unit = torch.ones((), dtype=self.dtype, device=device)
-        self.softplus_sum = SoftplusSum(self.scratch)
-        if not has_regions:
-            return
-        self.pooling = Pooling(
-            settings.downsample, settings.downsample_factor, (height, width), device
-        )
-        self.solver = RegionSolver(
-            settings,
-            self.pooling.pooled_size,
-            images * classes,
-            _budget(device)[1],
-            parameters.region_dtype,
-            device,
-            with_scores=parameters.with_score,
-        )
-
-    @property
-    def mixes(self) -> bool:
-        """Whether one term takes a sigmoid and the other a softmax.
-
-        The probabilities of one alone can wait in the memory of the gradient.
-        """
-        return self.activation != self.pixel_activation
-
-    def up_sample(self, logits: Tensor) -> Tensor:
-        """Return a chunk's logits of full resolution."""
-        if self.full is None:
-            return logits
-        full = self.full[: len(logits)]
-        bilinear_into(full, logits, self.parameters.align_corners)
-        return full
-
-    def gradient_of(self, full: Tensor, gradient: Tensor) -> Tensor:
-        """Return where to write the gradient by ``full``: over up-sampled logits if they allow."""
-        if not self.up_samples:
-            return gradient
-        return torch.empty_like(full) if self.mixes else full
-
-
-class RegionTarget(NamedTuple):
-    """The regions of a chunk's labels.
-
-    Attributes:
-        maps: down-sampled one-hot maps, ``N x C x h x w``.
-        present: the maps to solve for, of all ``N * C``, ascending; the others contribute nothing.
-        kept: ``N x n``, boolean, the regions that count; None if all do.
-        floor: the constant to add to the sum of the bounds, scalar.
-        competes: whether every logit moves the probabilities of all classes, as of a softmax.
-    """
-
-    maps: Tensor
-    present: list[int]
-    kept: Tensor | None
-    floor: Tensor
-    competes: bool
-
-    def has_class_in(self, block: slice) -> bool:
-        """Tell whether the region term depends on any class of a block."""
-        if self.competes:
-            return bool(self.present)
-        classes = self.maps.shape[1]
-        return any(block.start <= place % classes < block.stop for place in self.present)
-
-
-class Chunk(NamedTuple):
-    """The inputs of a chunk of images.
-
-    Attributes:
-        logits: ``N x C x H x W``.
-        valid: ``N x 1 x H x W``, of the working type, 1 or 0.
-        channel: ``N x 1 x H x W``, the channel of a pixel's label; 0 where there is none.
-        weight: ``N x 1 x H x W``, of the pixel in the pixel-wise term, 0 where ignored.
-        label_weight: ``N x 1 x H x W``, of the label's logit, 0 where there is none.
-        class_weight: ``C x 1 x 1``, of the channels in the binary cross entropy; None if 1.
-        label_sum: scalar, the weighted sum of the labels' logits.
-        log_sum: ``N x 1 x H x W``, log-sum-exp of the logits; None if no softmax is taken.
-        target: the regions of the labels; None if lambda is 1.
-    """
-
-    logits: Tensor
-    valid: Tensor
-    channel: Tensor
-    weight: Tensor
-    label_weight: Tensor
-    class_weight: Tensor | None
-    label_sum: Tensor
-    log_sum: Tensor | None
-    target: RegionTarget | None
-
-    def activate(
-        self, block: slice, activation: str, out: Tensor | None, dtype: torch.dtype
-    ) -> Tensor:
-        """Return the probabilities of a block of channels, in ``out`` if it is given."""
-        values = self.logits[:, block].to(dtype)
-        if activation == 'sigmoid' or self.log_sum is None:
-            return torch.sigmoid(values, out=out)
-        return torch.sub(values, self.log_sum, out=out).exp_()
-
-
-def _read_chunk(
-    logits: Tensor,
-    labels: Tensor,
-    pixel_weight: Tensor | None,
-    class_weight: Tensor | None,
-    pixel_scale: Tensor,
-    workspace: Workspace,
-) -> Chunk:
-    settings = workspace.settings
-    valid = labels != workspace.parameters.ignore_index
-    channel, has_label = labels.long(), valid
-    if logits.shape[1] == 1:
-        channel, has_label = torch.zeros_like(channel), valid & (labels == 1)
-    channel = channel.where(has_label, 0)
-    target = None
-    if settings.loss_lambda < 1:  # first, for what it takes meanwhile
-        target = _find_target(channel, has_label, valid, logits.shape[1], workspace)
-
-    mask = valid.to(workspace.dtype)
-    weight = mask * pixel_scale
-    if pixel_weight is not None:
-        weight = weight * pixel_weight.to(workspace.dtype)
-    label_weight = weight * has_label
-    if class_weight is not None:
-        class_weight = class_weight.to(workspace.dtype)
-        label_weight = label_weight * class_weight[channel]
-        class_weight = class_weight.reshape(-1, 1, 1)
-    if settings.pixel_term == 'ce':
-        weight, class_weight = label_weight, None
-    of_label = logits.gather(1, channel[:, None])[:, 0].to(workspace.dtype)
-    label_sum = of_label.mul_(label_weight).sum(dtype=workspace.parameters.region_dtype)
-    takes_softmax = 'softmax' in (workspace.activation, workspace.pixel_activation)
-    return Chunk(
-        logits,
-        mask[:, None],
-        channel[:, None],
-        weight[:, None],
-        label_weight[:, None],
-        class_weight,
-        label_sum,
-        _log_sum_exp(logits, workspace) if takes_softmax else None,
-        target,
-    )
-
-
-def _log_sum_exp(logits: Tensor, workspace: Workspace) -> Tensor:
-    """Compute the log-sum-exp over the channels, in the memory of one block of them.
-
-    It is NaN of all infinite logits, which a softmax may hide.
-    """
-    highest = logits.amax(dim=1, keepdim=True).to(workspace.dtype)
-    total = torch.zeros_like(highest)
-    for block in workspace.blocks:
-        values = logits[:, block].to(workspace.dtype)
-        scratch = workspace.scratch[: len(values), : values.shape[1]]
-        total += torch.sub(values, highest, out=scratch).exp_().sum(dim=1, keepdim=True)
-        total += 0 * values.sum()
-    return total.log_().add_(highest)
-
-
-def _find_target(
-    channel: Tensor, has_label: Tensor, valid: Tensor, classes: int, workspace: Workspace
-) -> RegionTarget:
-    settings, solver = workspace.settings, workspace.solver
-    kept = kept_regions(valid, settings)
-    enough = valid.flatten(1).any(dim=1) & (solver.count >= 2)
-    if kept is not None:
-        enough = kept.sum(dim=1) >= 2
-    floor = 0.0 if settings.nonnegative else classes * settings.floor
-    maps = workspace.pooling.one_hot(channel, has_label, classes, workspace.dtype)
-    present = list(range(len(maps) * classes))
-    if host_can_read(channel):  # absent classes are skipped
-        present = maps.flatten(2).amax(dim=2).flatten().nonzero().flatten().tolist()
-    total_floor = floor * enough.sum().to(solver.dtype)
-    return RegionTarget(maps, present, kept, total_floor, settings.activation == 'softmax')
 
 
 class PooledMaps(NamedTuple):
@@ -429,9 +198,9 @@ class PooledMaps(NamedTuple):
         """Tell whether a block has a class to solve for."""
         return block.start in self.max_places
 
-    def mul_adjoint_(self, full: Tensor, block: slice, pooling: Pooling) -> None:
-        """Multiply a block of maps of full resolution by the gradient handed back to them."""
-        pooling.mul_adjoint_(full, self.maps[:, block], self.max_places[block.start])
+    def adjoint(self, block: slice, pooling: Pooling, out: Tensor) -> Tensor:
+        """Hand the gradient of a block back to its pixels, into ``out``."""
+        return pooling.adjoint(self.maps[:, block], self.max_places[block.start], out)
 
 
 def _forward(
@@ -439,33 +208,35 @@ def _forward(
 ) -> tuple[Tensor, PooledMaps]:
     """Compute the pixel-wise term, and down-sample the probabilities of classes to solve for.
 
-    The gradient, if given, holds the probabilities afterwards.
+    The gradient, if given, holds the probabilities of these classes afterwards, and is complete in
+    blocks without such a class but for the labels' logits.
     """
-    settings, target, dtype = workspace.settings, chunk.target, workspace.dtype
-    pooled = PooledMaps(torch.empty_like(chunk.valid[:0] if target is None else target.maps), {})
+    takes_sigmoid, dtype = workspace.settings.pixel_term == 'bce', workspace.dtype
+    target = chunk.valid[:0] if chunk.target is None else chunk.target.maps
+    pooled = PooledMaps(torch.empty_like(target), {})
     for block in workspace.blocks:
-        out = None if gradient is None else gradient[:, block]
+        out, solves = None if gradient is None else gradient[:, block], chunk.solves(block)
         probability = None
-        if settings.pixel_term == 'bce':
+        if takes_sigmoid:
             class_weight = None if chunk.class_weight is None else chunk.class_weight[block]
-            into = None if workspace.mixes else out
-            sigmoid = workspace.softplus_sum.add(
-                chunk.logits[:, block].to(dtype), into, class_weight
-            )
-            probability = None if workspace.mixes else sigmoid
-        solved = target is not None and target.has_class_in(block)
-        if probability is None and (solved or (out is not None and not workspace.mixes)):
-            probability = chunk.activate(block, workspace.activation, out, dtype)
-        if solved and probability is not None:
+            logits = chunk.logits[:, block].to(dtype)
+            probability = workspace.softplus_sum.add(logits, out, class_weight)
+        if probability is None or (solves and workspace.mixes):
+            activation = workspace.activation if solves else workspace.pixel_activation
+            probability = chunk.activate(block, activation, out, dtype)
+        if solves:
             pooled.maps[:, block], pooled.max_places[block.start] = workspace.pooling.forward(
                 probability.mul_(chunk.valid)
             )
+        elif out is not None:
+            out.mul_(chunk.weight_of(block))
 
-    of_all = chunk.log_sum
-    if of_all is None or settings.pixel_term == 'bce':
-        of_all = workspace.softplus_sum.pop_sum()[: len(chunk.logits)]
-    total = (of_all * chunk.weight).sum(dtype=chunk.label_sum.dtype)
-    return total - chunk.label_sum, pooled
+    if chunk.log_sum is None or takes_sigmoid:
+        weighted = workspace.softplus_sum.pop_sum()[: len(chunk.logits)].mul_(chunk.weight)
+    else:
+        weighted = chunk.log_sum * chunk.weight
+    # Each rounded as in the sum of labels, so that the difference of perfect maps is exactly 0.
+    return weighted.sum(dtype=chunk.label_sum.dtype) - chunk.label_sum, pooled
 
 
 def _solve_regions(
@@ -508,50 +279,29 @@ def _backward(chunk: Chunk, slopes: PooledMaps, workspace: Workspace, gradient: 
     pixel-wise term, and of the region term ``p * (1 - p) * dR/dp`` for a sigmoid or
     ``p * (dR/dp - sum_k p_k dR/dp_k)`` for a softmax.
     """
-    expected = None
-    if chunk.target is not None and chunk.target.competes:
-        expected = _expected_slope(slopes, workspace, gradient)
-    for block in workspace.blocks:
-        probability, weight, slope = gradient[:, block], chunk.weight, None
-        if chunk.class_weight is not None:
-            weight = weight * chunk.class_weight[block]
-        if slopes.has(block):
-            slope = _slope(probability, block, expected, slopes, workspace)
-        if not workspace.mixes:
-            probability.mul_(weight if slope is None else slope.add_(weight))
-            continue
-        pixel = chunk.activate(block, workspace.pixel_activation, None, workspace.dtype)
-        if slope is None:
-            torch.mul(pixel, weight, out=probability)
+    competes = chunk.target is not None and chunk.target.competes
+    expected = _expected_slope(slopes, workspace, gradient) if competes else None
+    for block in filter(slopes.has, workspace.blocks):
+        probability = gradient[:, block]
+        slope = slopes.adjoint(block, workspace.pooling, workspace.scratch_like(probability))
+        if expected is None:
+            region = torch.ops.aten.sigmoid_backward.grad_input(
+                slope, probability, grad_input=slope
+            )
         else:
-            probability.mul_(slope).add_(pixel.mul_(weight))
+            region = slope.sub_(expected).mul_(probability)
+        pixel = probability
+        if workspace.mixes:
+            pixel = chunk.activate(block, workspace.pixel_activation, None, workspace.dtype)
+        torch.addcmul(region, pixel, chunk.weight_of(block), out=probability)
     gradient.scatter_add_(1, chunk.channel, -chunk.label_weight)
-
-
-def _slope(
-    probability: Tensor,
-    block: slice,
-    expected: Tensor | None,
-    slopes: PooledMaps,
-    workspace: Workspace,
-) -> Tensor:
-    """Compute, in scratch memory, the factor that makes of p the region term's gradient."""
-    number, classes = probability.shape[:2]
-    slope = workspace.scratch[:number, :classes]
-    if expected is None:
-        torch.sub(workspace.unit, probability, out=slope)
-    else:
-        slope.fill_(1)
-    slopes.mul_adjoint_(slope, block, workspace.pooling)
-    return slope if expected is None else slope.sub_(expected)
 
 
 def _expected_slope(slopes: PooledMaps, workspace: Workspace, gradient: Tensor) -> Tensor:
     """Compute ``sum_k p_k dR/dp_k`` of every pixel, ``N x 1 x H x W``, of softmax maps p."""
     total = torch.zeros_like(gradient[:, :1])
     for block in filter(slopes.has, workspace.blocks):
-        product = workspace.scratch[: len(gradient), : block.stop - block.start]
-        product.copy_(gradient[:, block])
-        slopes.mul_adjoint_(product, block, workspace.pooling)
-        total += product.sum(dim=1, keepdim=True)
+        probability = gradient[:, block]
+        slope = slopes.adjoint(block, workspace.pooling, workspace.scratch_like(probability))
+        total += slope.mul_(probability).sum(dim=1, keepdim=True)
     return total

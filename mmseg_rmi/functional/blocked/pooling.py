@@ -59,31 +59,25 @@ class Pooling:
             return F.max_pool2d(maps, self.factor, self.factor, self.padding, return_indices=True)
         return downsample(maps, self.method, self.factor), None
 
-    def mul_adjoint_(self, maps: Tensor, gradient: Tensor, max_places: Tensor | None) -> Tensor:
-        """Multiply maps, in place, by the gradient that down-sampled maps hand back to pixels.
+    def adjoint(self, gradient: Tensor, max_places: Tensor | None, out: Tensor) -> Tensor:
+        """Return the gradient that down-sampled maps hand back to pixels, in given memory.
 
         Args:
-            maps: ``N x k x H x W``.
             gradient: by the down-sampled maps, ``N x k x h x w``.
             max_places: what :meth:`forward` returned with these.
+            out: ``N x k x H x W``, written.
         """
         if self.factor == 1:
-            return maps.mul_(gradient)
+            return out.copy_(gradient)
         if self.method == 'avg':
             padded = F.pad(gradient / self.factor**2, (0, 1, 0, 1))  # no cell: gradient 0
             wide = padded[..., None].expand(*padded.shape, self.factor).flatten(-2)
             wide = wide[..., self.padding : self.padding + self.size[1]]
-            for offset in range(self.factor):
-                cell = (offset + self.padding) // self.factor
-                part = maps[..., offset :: self.factor, :]
-                part *= wide[..., cell : cell + part.shape[-2], :]
-            return maps
+            return torch.index_select(wide, 2, self.rows, out=out)
         if max_places is not None:
-            full = maps.new_zeros(*maps.shape[:2], maps.shape[2] * maps.shape[3])
-            full.scatter_(2, max_places.flatten(2), gradient.flatten(2))
-            return maps.mul_(full.view(maps.shape))
-        adjoint = bilinear_adjoint(gradient, self.size, align_corners=True)
-        return maps.mul_(adjoint)
+            out.zero_().flatten(2).scatter_(2, max_places.flatten(2), gradient.flatten(2))
+            return out
+        return out.copy_(bilinear_adjoint(gradient, self.size, align_corners=True))
 
     def one_hot(
         self, channel: Tensor, has_label: Tensor, channels: int, dtype: torch.dtype
@@ -104,8 +98,8 @@ class Pooling:
             )
             rows, columns = (torch.arange(s, device=channel.device) for s in self.pooled_size)
         images = torch.arange(number, device=channel.device)[:, None, None]
-        cells = torch.add(rows[:, None] * width, columns)
-        places = torch.add(cells, images * channels + channel, alpha=height * width)
+        places = torch.add(channel, images * channels).mul_(height * width)
+        places.add_(rows[:, None] * width).add_(columns)
         counts = torch.zeros(number * channels * height * width, device=channel.device)
         counts.scatter_add_(0, places.flatten(), has_label.flatten().float())
         counts = counts.reshape(number, channels, height, width)[..., :-1, :-1]
@@ -115,19 +109,17 @@ class Pooling:
         return counts / self.factor**2 if self.method == 'avg' else counts
 
     def _average(self, maps: Tensor) -> Tensor:
-        """Average pooling as sums of strided slices, which vectorise."""
+        """Pool by sums of rows, which vectorise, and of columns, as a product of matrices."""
         height, width = self.pooled_size
-        rows = maps.new_zeros(*maps.shape[:2], height, self.size[1])
-        sums = maps.new_zeros(*maps.shape[:2], height, width)
+        rows = maps.new_zeros(*maps.shape[:2], height, width * self.factor)
+        inner = rows[..., self.padding : self.padding + self.size[1]]
+        maps = maps[..., : inner.shape[-1]]
         for offset in range(self.factor):
             cell = (offset + self.padding) // self.factor
             part = maps[..., offset :: self.factor, :][..., : height - cell, :]
-            rows[..., cell : cell + part.shape[-2], :] += part
-        for offset in range(self.factor):
-            cell = (offset + self.padding) // self.factor
-            part = rows[..., offset :: self.factor][..., : width - cell]
-            sums[..., cell : cell + part.shape[-1]] += part
-        return sums.div_(self.factor**2)
+            inner[..., cell : cell + part.shape[-2], :] += part
+        weight = maps.new_full((self.factor,), 1 / self.factor**2)
+        return rows.unflatten(-1, (width, self.factor)) @ weight
 
 
 def _nearest(values: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Products of this many factors in [1/2, 1] are normal numbers in float32.
+# Products of this many factors in [1, 2], and their inverses, are normal numbers in float32.
 LARGEST_PRODUCT = 60
 
 
@@ -51,15 +51,16 @@ class SoftplusSum:
             total += part
         total += 0 * logits.sum()  # NaN for what a sigmoid would hide, an infinite logit
         probability = torch.sigmoid(logits, out=out)
-        factors = torch.sub(probability, 0.5, out=scratch).abs_().add_(0.5)
+        margin = torch.sub(probability, 0.5, out=scratch).abs_()  # max(p, 1 - p) = 1/2 + margin
         if class_weight is not None:
-            for part in factors.log_().mul_(class_weight).split(1, dim=1):
+            for part in margin.add_(0.5).log_().mul_(class_weight).split(1, dim=1):
                 total -= part
             return probability
         if self.factors + classes > LARGEST_PRODUCT:
             self._take_logarithm()
-        for part in factors.split(1, dim=1):
-            self.product[:number] *= part
+        product = self.product[:number]
+        for part in margin.split(1, dim=1):
+            product.addcmul_(product, part, value=2)
         self.factors += classes
         return probability
 
@@ -71,6 +72,6 @@ class SoftplusSum:
         return total
 
     def _take_logarithm(self) -> None:
-        self.total -= self.product.log_()
+        self.total -= self.product.mul_(0.5**self.factors).log_()
         self.product.fill_(1)
         self.factors = 0
