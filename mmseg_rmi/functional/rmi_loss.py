@@ -23,7 +23,7 @@ from mmseg_rmi.functional.contract import (
 )
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.checks import check_choice
-from mmseg_rmi.utils.tracing import in_functorch, is_compiling
+from mmseg_rmi.utils.tracing import needs_plain_operations
 
 IMPLEMENTATIONS = ('auto', 'reference', 'torch', 'triton')
 
@@ -157,8 +157,8 @@ def find_implementation(
     check_choice('impl', impl, IMPLEMENTATIONS)
     if logits.shape[1] == 1:
         _refuse_softmax(settings)
-    if impl == 'reference' or (impl == 'auto' and not is_compiling() and in_functorch()):
-        return reference.rmi_terms  # torch.func differentiates operations of torch alone
+    if impl == 'reference' or (impl == 'auto' and needs_plain_operations()):
+        return reference.rmi_terms
     if impl == 'torch':
         return blocked.rmi_terms
     reason = triton.unsupported_reason(logits, settings, size, region_dtype)

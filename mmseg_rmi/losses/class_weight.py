@@ -31,7 +31,7 @@ def load_class_weight(value: ClassWeight | None) -> Tensor | None:
 
     Raises:
         TypeError: not such a list, or an entry that is not a number.
-        ValueError: no entry, one that is negative or not finite, or a file that cannot be read.
+        ValueError: no entry, one that is negative or not finite, 0 for all; an unreadable file.
 
     Example:
         >>> load_class_weight((1, 0.5))
@@ -54,6 +54,11 @@ def load_class_weight(value: ClassWeight | None) -> Tensor | None:
         )
     for entry in content:
         _check_entry(entry)
+    if not any(content):
+        raise ValueError(
+            f'class_weight must be above 0 for one class at least, got {_shown(value, content)}: '
+            'with 0 for all, the pixel-wise term teaches nothing'
+        )
     return torch.tensor(content, dtype=torch.float32, device='cpu')
 
 
@@ -67,7 +72,7 @@ def check_class_weight(class_weight: Tensor | None, logits: Tensor) -> None:
 
 
 def _check_entry(entry: Any) -> None:
-    check_number('class_weight', entry)
+    check_number('each class_weight', entry)
     if not 0 <= entry <= LARGEST:
         raise ValueError(f'class_weight must be at least 0 and fit float32, got {entry}')
 

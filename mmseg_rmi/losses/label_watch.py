@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from mmseg_rmi.utils.tracing import has_values, is_compiling
+from mmseg_rmi.utils.tracing import has_values, is_compiling, unwrap
 
 BATCHES = 100
 
@@ -41,6 +41,7 @@ class SingleLabelWatch:
             return
         if not self.batches_left or not torch.is_grad_enabled():
             return
+        labels = unwrap(labels)
         self.batches_left -= 1
         valid = labels != ignore_index
         top = torch.iinfo(labels.dtype).max

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmseg_rmi.functional.downsampling import pooled_side
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.checks import check_integer, check_number
-from mmseg_rmi.utils.tracing import has_values, is_compiling
+from mmseg_rmi.utils.tracing import has_values, is_compiling, unwrap
 
 FLOATING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGER_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -114,6 +114,7 @@ def _check_logits(logits: object) -> None:
             f'logits must be a tensor B x C x H x W, got {type(logits).__name__}: for a network '
             'with several outputs, compute the loss of each'
         )
+    _check_is_dense('logits', logits)
     if logits.dim() == 5:
         raise ValueError(
             f'logits must be B x C x H x W, got shape {tuple(logits.shape)}: for volumes, compute '
@@ -136,6 +137,7 @@ def _check_logits(logits: object) -> None:
 
 def _check_labels(labels: Tensor, logits: Tensor, same_size: bool) -> None:
     _check_is_tensor('labels', labels)
+    _check_is_dense('labels', labels)
     shape, batch = tuple(labels.shape), len(logits)
     height, width = logits.shape[2:] if same_size else ('H', 'W')
     expected = f'labels must be B x H x W = ({batch}, {height}, {width})'
@@ -172,10 +174,19 @@ def _mend_of_4d(labels: Tensor, logits: Tensor) -> str:
 
 def _check_weight(weight: Tensor, logits: Tensor) -> None:
     _check_is_tensor('weight', weight)
+    _check_is_dense('weight', weight)
     if weight.is_complex():
         raise TypeError(f'weight must hold real numbers, got {weight.dtype}')
     _check_map('weight', weight, logits)
     _check_device('weight', weight, logits)
+    weight = unwrap(weight)
+    if weight.is_cuda or is_compiling():
+        torch._assert_async(weight.isfinite().all(), 'weight holds a value that is not finite')
+    elif has_values(weight) and not bool(weight.isfinite().all()):
+        value = weight[~weight.isfinite()][0]
+        raise ValueError(
+            f'weight must be finite, got {float(value)}: use 0 for pixels to leave out'
+        )
 
 
 def _check_is_tensor(name: str, value: object) -> None:
@@ -183,6 +194,13 @@ def _check_is_tensor(name: str, value: object) -> None:
         raise TypeError(
             f'{name} must be a tensor B x H x W, got {type(value).__name__}: use torch.as_tensor'
         )
+
+
+def _check_is_dense(name: str, values: Tensor) -> None:
+    if values.is_nested or values.layout is not torch.strided:
+        kind = 'nested' if values.is_nested else str(values.layout).removeprefix('torch.')
+        mend = 'torch.nested.to_padded_tensor' if values.is_nested else 'to_dense'
+        raise TypeError(f'{name} must be a dense tensor, got a {kind} one: use {mend}')
 
 
 def check_region_fits(maps: Tensor, settings: RMISettings) -> None:
@@ -242,7 +260,7 @@ def _check_device(name: str, values: Tensor, logits: Tensor) -> None:
 
 
 def _check_label_values(labels: Tensor, channels: int, ignore_index: int | None) -> None:
-    labels = widen_labels(labels)
+    labels = widen_labels(unwrap(labels))
     classes = max(channels, 2)  # one channel is a binary map
     known = (labels >= 0) & (labels < classes)
     expected = f'expected 0 to {classes - 1}'

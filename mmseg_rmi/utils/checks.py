@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 
 
 def check_number(name: str, value: object) -> None:
@@ -20,9 +20,9 @@ def check_number(name: str, value: object) -> None:
 
 def check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
     """Raise unless ``value`` is an integer of that range."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f'{name} must be an integer, got {value!r}')
-    if value < least or (most is not None and value > most):
+    if int(value) < least or (most is not None and int(value) > most):
         span = f'at least {least}' if most is None else f'from {least} to {most}'
         raise ValueError(f'{name} must be {span}, got {value}')
 

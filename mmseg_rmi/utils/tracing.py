@@ -48,3 +48,35 @@ def full_precision(device_type: str) -> AbstractContextManager[Any]:
 def in_functorch() -> bool:
     """Tell whether ``torch.func.grad`` or another transform runs the calling code."""
     return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def needs_plain_operations() -> bool:
+    """Tell whether the calling code may use nothing but differentiable operations of torch.
+
+    So it is under ``torch.func.grad`` and other transforms, and where torch.export or
+    torch.jit.trace records it.
+
+    Example:
+        >>> bool(torch.func.vmap(lambda x: x + needs_plain_operations())(torch.zeros(1)))
+        True
+    """
+    is_exporting = getattr(torch.compiler, 'is_exporting', None)  # from torch 2.7 on
+    if torch.jit.is_tracing() or (is_exporting is not None and is_exporting()):
+        return True
+    return not is_compiling() and in_functorch()
+
+
+def unwrap(tensor: Tensor) -> Tensor:
+    """Return the plain tensor below the wrappers of ``torch.func``, all entries of a vmap at once.
+
+    Example:
+        >>> seen = []
+        >>> _ = torch.func.vmap(lambda row: (seen.append(unwrap(row).shape), row)[1])(
+        ...     torch.ones(2, 3)
+        ... )
+        >>> seen
+        [torch.Size([2, 3])]
+    """
+    while not is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor

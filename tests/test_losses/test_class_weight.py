@@ -72,6 +72,7 @@ def test_none_stays_none():
             TypeError,
             r'class_weight must be one number per class .* got 2\.0',
         ),
+        ([0, 0.0], ValueError, 'class_weight must be above 0 for one class at least'),
         ({0: 1.0}, TypeError, r'class_weight must be one number per class .* got \{0: 1\.0\}'),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch._subclasses import FakeTensorMode
 
 from helpers.batches import make_batch
@@ -44,6 +45,62 @@ def test_the_functional_gradient_is_that_of_autograd(loss):
     logits.requires_grad_()
     loss(logits, labels).backward()
     assert_close(gradient, logits.grad)
+
+
+@every_loss
+def test_vmap_gives_the_losses_and_gradients_of_the_images(loss):
+    logits, labels = make_batch()
+    of_image = lambda logits, labels: loss(logits[None], labels[None])  # noqa: E731
+    values = torch.func.vmap(of_image)(logits, labels)
+    gradients = torch.func.vmap(torch.func.grad(of_image))(logits, labels)
+    for value, gradient, *image in zip(values, gradients, logits, labels, strict=True):
+        image[0] = image[0].clone().requires_grad_()
+        expected = of_image(*image)
+        expected.backward()
+        assert_close(value, expected)
+        assert_close(gradient, image[0].grad)
+
+
+@every_loss
+def test_labels_are_checked_under_vmap(loss):
+    logits, labels = make_batch()
+    labels[1, 4, 4] = 77
+    with pytest.raises(ValueError, match='labels hold 77 in image 1'):
+        torch.func.vmap(lambda logits, labels: loss(logits[None], labels[None]))(logits, labels)
+
+
+class Network(nn.Module):
+    def __init__(self, loss, channels):
+        super().__init__()
+        self.loss = loss
+        self.classifier = nn.Conv2d(channels, channels, 1).double()
+
+    def forward(self, features, labels):
+        return self.loss(self.classifier(features), labels)
+
+
+@every_loss
+@pytest.mark.filterwarnings('ignore')  # torch calls trace old, and warns of what it cannot see
+@pytest.mark.parametrize('way', ['export', 'trace'])
+def test_a_network_is_recorded_with_its_loss(loss, way):
+    logits, labels = make_batch()
+    network = Network(loss, logits.shape[1])
+    if way == 'export':
+        recorded = torch.export.export(network, (logits, labels)).module()
+    else:
+        recorded = torch.jit.trace(network, (logits, labels), check_trace=False)
+    assert_close(recorded(logits, labels), network(logits, labels))
+
+
+@every_loss
+def test_the_default_type_of_tensors_changes_nothing(loss):
+    logits, labels = make_batch()
+    expected = loss(logits, labels)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_close(loss(logits, labels), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.skipif(not hasattr(torch.library, 'custom_op'), reason='torch 2.4 has them first')

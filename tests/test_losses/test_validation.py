@@ -5,6 +5,7 @@ import copy
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -109,6 +110,35 @@ every_way = pytest.mark.parametrize(
 def test_labels_may_have_a_channel(loss):
     logits, labels = make_batch()
     torch.testing.assert_close(loss(logits, labels[:, None]), loss(logits, labels))
+
+
+@every_loss
+@pytest.mark.parametrize('name', ['logits', 'labels', 'weight'])
+def test_a_tensor_that_is_not_dense_is_named(loss, name):
+    logits, labels = make_batch()
+    tensors = dict(logits=logits, labels=labels, weight=torch.ones(labels.shape))
+    for form, mend in (
+        (torch.Tensor.to_sparse, 'a sparse_coo one: use to_dense'),
+        (lambda dense: torch.nested.nested_tensor(list(dense)), 'a nested one: use torch.nested'),
+    ):
+        with pytest.raises(TypeError, match=f'{name} must be a dense tensor, got {mend}'):
+            loss(**{**tensors, name: form(tensors[name])})
+
+
+@every_loss
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_weights_of_pixels_must_be_finite(loss, value):
+    logits, labels = make_batch()
+    weight = torch.ones(labels.shape)
+    weight[0, 3, 3] = value
+    with pytest.raises(ValueError, match=f'weight must be finite, got {value}: use 0'):
+        loss(logits, labels, weight=weight)
+
+
+@every_loss
+def test_an_ignore_index_of_numpy_is_an_integer(loss):
+    logits, labels = make_batch()
+    assert_close(loss(logits, labels, ignore_index=np.int64(255)), loss(logits, labels))
 
 
 @every_way

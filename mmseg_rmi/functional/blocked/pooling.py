@@ -100,7 +100,9 @@ class Pooling:
         images = torch.arange(number, device=channel.device)[:, None, None]
         places = torch.add(channel, images * channels).mul_(height * width)
         places.add_(rows[:, None] * width).add_(columns)
-        counts = torch.zeros(number * channels * height * width, device=channel.device)
+        counts = torch.zeros(
+            number * channels * height * width, dtype=torch.float32, device=channel.device
+        )
         counts.scatter_add_(0, places.flatten(), has_label.flatten().float())
         counts = counts.reshape(number, channels, height, width)[..., :-1, :-1]
         if self.method == 'max':
