@@ -32,6 +32,7 @@ RANK_VARIABLES = {
         'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
     },
 }
+DEFAULTED = ('env_cfg', 'log_level', 'randomness')  # may be absent for MMEngine, but not None
 SYNCHRONISED_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 
 
@@ -64,17 +65,54 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def load_config(path: str | Path, name: str | None = None, **settings: Any) -> Config:
+    """Read a config file, or say which one cannot be read.
+
+    Args:
+        path: of the file.
+        name: by which an error calls it; the path by default.
+        settings: as of ``mmengine.config.Config.fromfile``.
+
+    Raises:
+        ValueError: MMEngine can make no config of it.
+        OSError: there is no such file.
+    """
+    try:
+        return Config.fromfile(path, **settings)
+    except (ImportError, OSError):
+        raise
+    except Exception as error:  # whatever a parser or a statement of the config may raise
+        raise ValueError(
+            f'{name or path}, or a base of it, cannot be read as a config '
+            f'({type(error).__name__}: {error}): correct it, and try it with '
+            'mmengine.Config.fromfile'
+        ) from error
+
+
 def read_config(args: argparse.Namespace) -> Config:
     """Read the config named on the command line and apply the common arguments to it."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = load_config(args.config)
     cfg.merge_from_dict(args.cfg_options)
+    for name in DEFAULTED:
+        if cfg.get(name, '') is None:
+            cfg.pop(name)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     return cfg
+
+
+def require_settings(cfg: Config, *names: str) -> None:
+    """Raise a ValueError that names the settings which a config lacks, or has as None."""
+    missing = [name for name in names if cfg.get(name) is None]
+    if missing:
+        raise ValueError(
+            f'{cfg.filename} has no {" and no ".join(missing)}: take a config that has all of '
+            f'{", ".join(names)}, or set them'
+        )
 
 
 def build_runner(cfg: Config, notes: Iterable[str] = ()) -> Runner:
@@ -96,7 +134,7 @@ def build_runner(cfg: Config, notes: Iterable[str] = ()) -> Runner:
 
 def save_atomically(cfg: Config) -> None:
     """Let the config save checkpoints by AtomicCheckpointHook where it says CheckpointHook."""
-    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    hooks = cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
     checkpoint = hooks.setdefault('checkpoint', ConfigDict(type=CheckpointHook, interval=1))
     if checkpoint is None:
         return

@@ -157,3 +157,39 @@ def test_several_nodes_without_gpus_must_know_the_first(cfg, started_groups, mon
     cfg.launcher = 'slurm'
     with pytest.raises(ValueError, match='set MASTER_ADDR to the name of the first'):
         launch.fall_back_to_cpu(cfg)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'said'),
+    [
+        ('cut.py', 'model = dict(', 'SyntaxError'),
+        ('cut.json', '{"model": ', 'JSONDecodeError'),
+        ('list.json', '[1, 2]', 'AttributeError'),
+        ('imports.py', "custom_imports = 'json'", 'TypeError'),
+        ('name.py', "_base_ = 'cut.py'", 'SyntaxError'),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_named(tmp_path, name, text, said):
+    (tmp_path / 'cut.py').write_text('model = dict(')
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=f'{name}, or a base of it, cannot be read .*{said}'):
+        launch.load_config(tmp_path / name)
+
+
+def test_none_is_the_default_where_mmengine_has_one(tmp_path):
+    line = ['--cfg-options', 'env_cfg=None', 'randomness=None', 'log_level=None']
+    cfg = launch.read_config(arguments(tmp_path, *line))
+    assert not {'env_cfg', 'randomness', 'log_level'} & set(cfg)
+
+
+def test_settings_that_a_run_needs_are_named(cfg):
+    cfg.test_cfg = None
+    with pytest.raises(ValueError, match='has no test_dataloader and no test_cfg: take a config'):
+        launch.require_settings(cfg, 'model', 'test_dataloader', 'test_cfg')
+
+
+@pytest.mark.parametrize('hooks', [{}, dict(default_hooks=None)])
+def test_a_config_without_hooks_saves_atomically(hooks):
+    cfg = Config(hooks)
+    launch.save_atomically(cfg)
+    assert cfg.default_hooks.checkpoint.type == 'mmseg.AtomicCheckpointHook'

@@ -115,7 +115,7 @@ def test_a_training_resumes_from_what_fits(trained, tmp_path):
 def test_a_network_is_not_opened_with_weights_of_another(tmp_path, monkeypatch):
     tool = load_tool('analysis/trained_model.py')
     monkeypatch.setattr(tool.compat, 'load_checkpoints_safely', lambda: None)
-    monkeypatch.setattr(tool.Config, 'fromfile', lambda config: tool.Config(dict(model={})))
+    monkeypatch.setattr(tool.Config, 'fromfile', lambda path: tool.Config(dict(model={})))
     monkeypatch.setattr(tool, 'init_model', lambda cfg, source, device: Regression())
     torch.save({'state_dict': OTHER_CLASSES}, tmp_path / 'a.pth')
     assert checkpoint.load_checkpoint(Regression(), str(tmp_path / 'a.pth'))  # as mmengine does

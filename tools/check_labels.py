@@ -27,9 +27,11 @@ from rich.progress import track
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
+from mmseg_rmi import launch
 from mmseg_rmi.utils.command_line import run_tool, setting
 
 FIRST = 3  # files that are named for each fault
+UNREADABLE = 'unreadable'
 LOSSY = ('.jpg', '.jpeg')
 PLACES = ('type', 'data_root', 'data_prefix', 'ann_file', 'img_suffix', 'seg_map_suffix')
 
@@ -43,6 +45,7 @@ class LabelMap(NamedTuple):
     pixels: np.ndarray  # of each value
     shape: tuple[int, ...]
     image_shape: tuple[int, ...] | None
+    error: str = ''  # of a file that cannot be read
 
 
 class LabelMaps(Dataset):
@@ -57,15 +60,21 @@ class LabelMaps(Dataset):
     def __getitem__(self, index: int) -> LabelMap:
         results = self.dataset.get_data_info(index)
         path = results['seg_map_path']
-        for transform in self.dataset.pipeline.transforms:
-            if 'gt_seg_map' in results:
-                break
-            results = transform(results)
+        try:
+            for transform in self.dataset.pipeline.transforms:
+                if 'gt_seg_map' in results:
+                    break
+                results = transform(results)
+            with Image.open(path) as file:
+                mode = file.mode
+        except Exception as error:  # of any step and any decoder
+            nothing = np.empty(0, int)
+            return LabelMap(
+                path, UNREADABLE, nothing, nothing, (0, 0), None, ' '.join(str(error).split())
+            )
         if 'gt_seg_map' not in results:
             raise ValueError('no step of train_dataloader.dataset.pipeline loads a label map')
         labels, image = results['gt_seg_map'], results.get('img')
-        with Image.open(path) as file:
-            mode = file.mode
         values, pixels = np.unique(labels, return_counts=True)
         image_shape = None if image is None else image.shape[:2]
         return LabelMap(path, mode, values, pixels, labels.shape, image_shape)
@@ -78,11 +87,16 @@ class Survey:
     pixels: Counter[int] = field(default_factory=Counter)  # of each value
     images: Counter[int] = field(default_factory=Counter)
     files: dict[int | str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    errors: list[str] = field(default_factory=list)  # of the files that cannot be read
     total: int = 0
 
     def add(self, label_map: LabelMap) -> None:
         """Count a label map, and remember by which files a value or a fault came."""
         self.total += 1
+        if label_map.mode == UNREADABLE:
+            self.files['unreadable'].append(label_map.path)
+            self.errors.append(label_map.error)
+            return
         for value, pixels in zip(label_map.values.tolist(), label_map.pixels.tolist(), strict=True):
             self.pixels[value] += pixels
             self.images[value] += 1
@@ -147,6 +161,11 @@ def read_survey(datasets: Sequence[Any], workers: int, console: Console) -> Surv
 def find_faults_of_files(survey: Survey) -> Iterator[str]:
     """Say which files are no maps of class indices."""
     files = survey.files
+    if files['unreadable']:
+        yield (
+            f'{_named(files["unreadable"])} cannot be read, or their images cannot '
+            f'({survey.errors[0]}): write or copy them anew'
+        )
     if files['colour']:
         yield (
             f'{_named(files["colour"])} are read as colours. Write them as images of one channel '
@@ -204,7 +223,7 @@ def find_faults_of_values(
         missing = [name for value, name in enumerate(classes) if value not in present]
         if missing:
             yield f'no pixel of {_short(missing)}: the network cannot learn it'
-    if not present:
+    if not present and survey.pixels:
         yield f'every pixel is ignored (ignore_index={ignore}): there is nothing to train on'
 
 
@@ -294,7 +313,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     register_all_modules(init_default_scope=True)
-    cfg = Config.fromfile(args.config)
+    cfg = launch.load_config(args.config)
     cfg.merge_from_dict(args.cfg_options)
     console = Console()
     faults = check(cfg, args.workers, console)

@@ -454,12 +454,15 @@ def read(config: str) -> ConfigDict:
         child = Path(folder) / 'child.py'
         base = config if '::' in config else str(Path(config).resolve())
         child.write_text(f'_base_ = {base!r}\n')
-        return Config.fromfile(child, import_custom_modules=False)._cfg_dict
+        return launch.load_config(child, config, import_custom_modules=False)._cfg_dict
 
 
 def is_pure_python(config: str) -> bool:
     """Tell whether MMEngine reads a file as a module (a "lazy" config), which none can inherit."""
-    return 'read_base()' in Path(config).read_text() or Config._is_lazy_import(config)
+    try:
+        return 'read_base()' in Path(config).read_text() or Config._is_lazy_import(config)
+    except SyntaxError:  # told by whoever reads it
+        return False
 
 
 def name_child(config: str, beside: bool = False) -> Path:
@@ -526,6 +529,9 @@ def swap_loss(
     settings = read(config)
     ours = settings.get('default_scope') in (None, 'mmseg')
     swap = Swap(auxiliary, beside, scope='' if ours else 'mmseg.')
+    imports = settings.get('custom_imports')
+    if not isinstance(imports, (dict, type(None))):
+        raise NotApplicable(f"custom_imports must be dict(imports=['...']), got {imports!r}")
     if settings.get('model') is None:
         raise NotApplicable(f'{config} has no model')
     changes = {**swap.run_state(settings), 'model': swap.model(settings.model)}

@@ -51,10 +51,12 @@ def writes_predictions(metric: str | type) -> bool:
 
 def paint_predictions(cfg: Config, show: bool, wait_time: float, folder: str | None) -> None:
     """Switch on the visualisation hook, on screen, into a folder or both."""
-    if 'visualization' not in cfg.default_hooks:
+    if not (cfg.get('default_hooks') or {}).get('visualization') or not cfg.get('visualizer'):
         raise ValueError(
             '--show and --show-dir need a visualisation hook and the config has none: add '
-            "default_hooks=dict(visualization=dict(type='SegVisualizationHook'))"
+            "default_hooks=dict(visualization=dict(type='SegVisualizationHook')) and "
+            "visualizer=dict(type='SegLocalVisualizer', name='visualizer', "
+            "vis_backends=[dict(type='LocalVisBackend')])"
         )
     # OpenMMLab's hook leaves out all but every 50th image unless told otherwise.
     cfg.default_hooks.visualization.update(draw=True, interval=1, show=show, wait_time=wait_time)
@@ -73,7 +75,7 @@ def augment(cfg: Config) -> None:
 
 def write_scores_once(cfg: Config) -> None:
     """Keep processes from writing the file of scores over one another."""
-    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    hooks = cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
     logger = hooks.setdefault('logger', ConfigDict(type='LoggerHook'))
     if logger is not None and launch.find_class(logger.type, HOOKS) is LoggerHook:
         logger.type = 'mmseg.MainProcessLoggerHook'
@@ -83,6 +85,7 @@ def main() -> None:
     """Test as the command line says."""
     args = parse_args()
     cfg = launch.read_config(args)
+    launch.require_settings(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     cfg.load_from = args.checkpoint
     if args.out is not None:
         save_predictions(cfg, args.out)

@@ -41,6 +41,7 @@ def main() -> None:
     """Train as the command line says."""
     args = parse_args()
     cfg = launch.read_config(args)
+    launch.require_settings(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.amp:
         use_mixed_precision(cfg)
     launch.save_atomically(cfg)

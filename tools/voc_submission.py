@@ -84,6 +84,7 @@ def main() -> None:
     out: Path = arguments.out
     folder = out / 'results' / 'VOC2012' / 'Segmentation' / f'{arguments.competition}_test_cls'
     cfg = launch.read_config(arguments)
+    launch.require_settings(cfg, 'model', 'test_dataloader', 'test_cfg')
     cfg.load_from = arguments.checkpoint
     test_on_the_test_split(cfg, folder)
     runner = launch.build_runner(cfg)

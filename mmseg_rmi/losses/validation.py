@@ -142,7 +142,8 @@ def _check_labels(labels: Tensor, logits: Tensor, same_size: bool) -> None:
     height, width = logits.shape[2:] if same_size else ('H', 'W')
     expected = f'labels must be B x H x W = ({batch}, {height}, {width})'
     if len(shape) == 4:
-        raise ValueError(f'{expected}, got {shape}: {_mend_of_4d(labels, logits)}')
+        mend = _mend_of_4d(labels, logits)
+        raise ValueError(f'labels must be B x H x W, got {shape}: {mend}')
     if labels.dtype not in INTEGER_DTYPES:
         raise TypeError(
             f'labels must be integer class indices, got {labels.dtype}: use labels.long() if all '
@@ -163,6 +164,11 @@ def _mend_of_4d(labels: Tensor, logits: Tensor) -> str:
         return (
             'they look like colours, B x H x W x 3. Write the masks as images of one channel that '
             'hold class indices (palette or grayscale PNG), with a table from colours to classes'
+        )
+    if labels.shape[-1] == 2:
+        return (
+            'they look like gray levels with alpha, B x H x W x 2. Write the masks as images of '
+            'one channel that hold class indices'
         )
     if labels.shape[1] == logits.shape[1]:
         return (

@@ -156,6 +156,7 @@ def test_labels_are_checked_before_any_cast(loss, dtype):
     [
         ((2, 31, 37, 3), 'look like colours.* from colours to classes'),
         ((2, 31, 37, 4), 'look like colours'),
+        ((2, 31, 37, 2), 'gray levels with alpha.* one channel'),
         ((2, 3, 31, 37), r'one map per class.*labels\.argmax\(dim=1\)'),
         ((2, 5, 31, 37), 'one class index'),
     ],

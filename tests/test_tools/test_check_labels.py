@@ -73,6 +73,30 @@ def test_sound_labels_are_counted_and_nothing_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ('spoil', 'why'),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:60]), 'truncated'),
+        (lambda path: path.write_text(''), 'cannot identify image file'),
+        (Path.unlink, 'No such file'),
+        (lambda path: (path.unlink(), path.mkdir()), 'Is a directory'),
+    ],
+    ids=['cut', 'empty', 'missing', 'folder'],
+)
+def test_files_that_cannot_be_read_are_named_and_the_others_counted(tmp_path, spoil, why) -> None:
+    write(tmp_path, PLAIN, PLAIN, PLAIN)
+    spoil(tmp_path / 'labels' / '1.png')
+    spoil(tmp_path / 'labels' / '2.png')
+    faults, table = check(config(tmp_path))
+    (fault,) = faults
+    assert fault.startswith(
+        f'{tmp_path}/labels/1.png, {tmp_path}/labels/2.png cannot be read, or their'
+    )
+    assert why in fault
+    assert '37.500' not in table  # of PLAIN alone: a third each for 0, 1 and the others
+    assert '33.333' in table
+
+
+@pytest.mark.parametrize(
     ('labels', 'settings', 'expected'),
     [
         (np.where(PLAIN > 2, 9, PLAIN), {}, '9 is neither a class (0 to 2) nor ignore_index=255'),

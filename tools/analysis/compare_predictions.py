@@ -6,7 +6,6 @@ model gains over the first in their mIoU: largest gains, medians and largest los
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from prediction_views import (
 from rich.console import Console
 from rich.progress import track
 
-from mmseg_rmi.utils.command_line import setting
+from mmseg_rmi.utils.command_line import run_tool, setting
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f'compare_predictions: {error}')
+    run_tool(main)

@@ -26,6 +26,7 @@ from rich.progress import track
 from mmseg_rmi.functional import RMISettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from mmseg_rmi.utils.command_line import run_tool
 from tools.analysis.estimates import Estimate
 from tools.analysis.inference_time import seconds_per_image
 from tools.analysis.results import TestResult, read_results
@@ -326,7 +327,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f'make_tables: {error}')
+    run_tool(main)

@@ -10,7 +10,6 @@ import contextlib
 import json
 import math
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,8 @@ from figure_theme import THEMES, apply_theme, save
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+
+from mmseg_rmi.utils.command_line import run_tool
 
 Series = tuple[list[float], list[float]]
 
@@ -251,7 +252,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f'plot_runs: {error}')
+    run_tool(main)

@@ -24,7 +24,7 @@ def open_trained(
         options: settings that override the config.
     """
     compat.load_checkpoints_safely()
-    cfg = Config.fromfile(config)
+    cfg = launch.load_config(config)
     cfg.merge_from_dict(options)
     cfg.launcher = 'none'
     init_default_scope('mmseg')

@@ -22,6 +22,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from mmseg_rmi.utils.command_line import run_tool
 from tools.benchmark import report
 from tools.benchmark.cases import CPU_CASES, GPU_CASES, LOGITS, Case
 from tools.benchmark.figures import draw_sweeps
@@ -131,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from mmseg_rmi.functional import RMISettings, rmi_loss
 from mmseg_rmi.functional.reference import one_hot
+from mmseg_rmi.utils.command_line import run_tool
 from tools.benchmark.machine import describe_run
 
 CLASSES = 5
@@ -115,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

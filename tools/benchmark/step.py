@@ -27,6 +27,7 @@ from rich.table import Table
 
 import mmseg_rmi  # noqa: F401 (registers what configs name)
 from mmseg_rmi import launch
+from mmseg_rmi.utils.command_line import run_tool
 
 WARM_UP = 2
 
@@ -135,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

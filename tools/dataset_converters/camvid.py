@@ -8,7 +8,6 @@ as it goes.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from PIL import Image
 from rich.progress import track
 
 from mmseg_rmi.datasets.camvid import CLASSES, read_pairs
+from mmseg_rmi.utils.command_line import run_tool
 
 PUBLISHED = dict(train=367, val=101, test=233)  # images
 SIZE = (480, 360)  # width, height
@@ -237,4 +237,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

@@ -14,6 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmseg_rmi.utils.command_line import run_tool
+
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST, VOID = range(12)
 
 OVERSAMPLING = 2  # canvas pixels per pixel, along each side
@@ -485,4 +487,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)
