@@ -134,7 +134,9 @@ def build_runner(cfg: Config, notes: Iterable[str] = ()) -> Runner:
 
 def save_atomically(cfg: Config) -> None:
     """Let the config save checkpoints by AtomicCheckpointHook where it says CheckpointHook."""
-    hooks = cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
+    if cfg.get('default_hooks') is None:
+        cfg.default_hooks = ConfigDict()
+    hooks = cfg.default_hooks
     checkpoint = hooks.setdefault('checkpoint', ConfigDict(type=CheckpointHook, interval=1))
     if checkpoint is None:
         return

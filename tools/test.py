@@ -75,7 +75,9 @@ def augment(cfg: Config) -> None:
 
 def write_scores_once(cfg: Config) -> None:
     """Keep processes from writing the file of scores over one another."""
-    hooks = cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
+    if cfg.get('default_hooks') is None:
+        cfg.default_hooks = ConfigDict()
+    hooks = cfg.default_hooks
     logger = hooks.setdefault('logger', ConfigDict(type='LoggerHook'))
     if logger is not None and launch.find_class(logger.type, HOOKS) is LoggerHook:
         logger.type = 'mmseg.MainProcessLoggerHook'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError
@@ -9,6 +11,7 @@ from collections.abc import Callable
 
 USAGE_ERROR = 2  # as argparse exits
 INTERRUPTED = 130  # as shells report SIGINT
+PIPE_CLOSED = 141  # and SIGPIPE
 
 
 def setting(text: str) -> str:
@@ -28,7 +31,8 @@ def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> N
 
     An error ends it with one line on stderr and exit code 2. With ``--debug``, which is taken from
     the command line before ``main`` reads it, the traceback is shown instead. If a run had started,
-    its log file gets the traceback in any case.
+    its log file gets the traceback in any case. Nothing is said where the output goes to a program
+    that has read enough, such as ``head``.
 
     Args:
         main: what it returns becomes the exit code; None is success.
@@ -37,16 +41,34 @@ def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> N
     debug = '--debug' in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != '--debug']
     try:
-        sys.exit(main())  # type: ignore[arg-type]
+        code = main()
+        sys.stdout.flush()
+        sys.exit(code)  # type: ignore[arg-type]
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_output_closed():
+            sys.exit(PIPE_CLOSED)
         if debug:
             raise
         _write_to_log_file(traceback.format_exc())
         print(f'{_one_line(error)} (--debug shows the traceback)', file=sys.stderr)
         sys.exit(USAGE_ERROR)
+
+
+def _is_output_closed() -> bool:
+    """Tell whether nobody reads the output any more, and if so drop the rest of it."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # it goes to no file
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 def _one_line(error: Exception) -> str:

@@ -1,6 +1,8 @@
 """An error of a tool is one line and exit code 2; --debug shows where it comes from."""
 
 import logging
+import os
+import subprocess
 import sys
 
 import pytest
@@ -51,6 +53,29 @@ def test_what_main_returns_is_the_exit_code(monkeypatch, returned, code):
 def test_ctrl_c_is_told_without_a_traceback(monkeypatch, capsys):
     assert end(monkeypatch, lambda: fail(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == 'Interrupted.\n'
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    program = tmp_path / 'lines.py'
+    program.write_text("""
+from mmseg_rmi.utils.command_line import run_tool
+run_tool(lambda: [print('line') for _ in range(100_000)] and None)
+""")
+    process = subprocess.run(
+        f'"{sys.executable}" -W ignore "{program}" | head -1; echo ${{PIPESTATUS[0]}}',
+        shell=True,
+        executable='/bin/bash',
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
+    assert process.stdout.split()[-1] == '141'
+    assert 'Error' not in process.stderr
+
+
+def test_a_pipe_that_breaks_elsewhere_is_an_error(monkeypatch, capsys):
+    assert end(monkeypatch, lambda: fail(BrokenPipeError(32, 'Broken pipe'))) == 2
+    assert 'Broken pipe' in capsys.readouterr().err
 
 
 def test_the_log_file_of_a_run_gets_the_traceback(monkeypatch, tmp_path, capsys):
