@@ -73,7 +73,7 @@ def batches(
     weight = None
     if draw(st.booleans()):
         weight = torch.rand(labels.shape, generator=torch.Generator().manual_seed(seed))
-    class_weight = draw(st.sampled_from([None, torch.linspace(0, 2, classes)]))
+    class_weight = draw(st.sampled_from([None, torch.linspace(2, 0, classes)]))  # one class: 2
     return Batch(logits.to(dtype), labels, ignore_index, weight, class_weight)
 
 
