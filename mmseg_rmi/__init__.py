@@ -13,7 +13,7 @@ from types import ModuleType
 from mmseg_rmi import compat, functional, losses, metrics, test_time
 from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 
-__version__ = '1.0.0rc1'
+__version__ = '1.0.0'
 __all__ = [
     'AffinityFieldLoss',
     'RMILoss',
