@@ -23,7 +23,7 @@ from mmseg_rmi.functional.contract import (
 )
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.checks import check_choice
-from mmseg_rmi.utils.tracing import needs_plain_operations
+from mmseg_rmi.utils.tracing import full_precision, needs_plain_operations
 
 IMPLEMENTATIONS = ('auto', 'reference', 'torch', 'triton')
 
@@ -78,7 +78,8 @@ def rmi_loss(
     parameters = Parameters(settings, ignore_index, region_dtype=region_dtype)
     rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:], region_dtype)
     normalizers = normalizers or batch_normalizers(labels, ignore_index)
-    return rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters).total
+    with full_precision(logits.device.type):
+        return rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters).total
 
 
 def streamed_rmi_loss(
@@ -127,7 +128,8 @@ def streamed_rmi_loss(
     parameters = Parameters(settings, ignore_index, align_corners, True, region_dtype)
     rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:], region_dtype)
     normalizers = normalizers or batch_normalizers(labels, ignore_index)
-    return rmi_terms(logits, labels, None, class_weight, normalizers, parameters)
+    with full_precision(logits.device.type):
+        return rmi_terms(logits, labels, None, class_weight, normalizers, parameters)
 
 
 def find_implementation(

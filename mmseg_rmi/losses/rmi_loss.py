@@ -19,7 +19,6 @@ from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.losses.validation import check_region_fits
 from mmseg_rmi.utils.checks import check_choice
-from mmseg_rmi.utils.tracing import full_precision
 
 
 class RMILoss(SegmentationLoss):
@@ -136,21 +135,20 @@ class RMILoss(SegmentationLoss):
         labels, ignore_index = self.check_call(logits, labels, weight, ignore_index, **kwargs)
         self._check_settings_fit(logits, labels)
         normalizers = global_normalizers(labels, ignore_index)
-        with full_precision(logits.device.type):
-            losses = [
-                weight_of_scale
-                * rmi_loss(
-                    logits,
-                    labels,
-                    settings,
-                    ignore_index=ignore_index,
-                    pixel_weight=weight,
-                    class_weight=self.class_weight,
-                    normalizers=normalizers,
-                    impl=self.impl,
-                )
-                for weight_of_scale, settings in self.scales
-            ]
+        losses = [
+            weight_of_scale
+            * rmi_loss(
+                logits,
+                labels,
+                settings,
+                ignore_index=ignore_index,
+                pixel_weight=weight,
+                class_weight=self.class_weight,
+                normalizers=normalizers,
+                impl=self.impl,
+            )
+            for weight_of_scale, settings in self.scales
+        ]
         return propagate_nonfinite(reduce(torch.add, losses))
 
     def stream(
@@ -180,23 +178,22 @@ class RMILoss(SegmentationLoss):
         labels, ignore_index = self.check_call(logits, labels, None, ignore_index, same_size=False)
         self._check_settings_fit(logits, labels)
         normalizers = global_normalizers(labels, ignore_index)
-        with full_precision(logits.device.type):
-            terms = sum_scales(
-                (
-                    weight,
-                    streamed_rmi_loss(
-                        logits,
-                        labels,
-                        settings,
-                        align_corners=align_corners,
-                        ignore_index=ignore_index,
-                        class_weight=self.class_weight,
-                        normalizers=normalizers,
-                        impl=self.impl,
-                    ),
-                )
-                for weight, settings in self.scales
+        terms = sum_scales(
+            (
+                weight,
+                streamed_rmi_loss(
+                    logits,
+                    labels,
+                    settings,
+                    align_corners=align_corners,
+                    ignore_index=ignore_index,
+                    class_weight=self.class_weight,
+                    normalizers=normalizers,
+                    impl=self.impl,
+                ),
             )
+            for weight, settings in self.scales
+        )
         return terms._replace(total=propagate_nonfinite(terms.total))
 
     def _check_settings_fit(self, logits: Tensor, labels: Tensor) -> None:

@@ -1,5 +1,6 @@
 """Sharp predictions, half precision, mixed precision and memory layouts."""
 
+import functools
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from helpers import oracle
 from helpers.batches import make_batch, sharp_logits
 from helpers.implementations import LOSSES, registered, value_and_gradient
 from helpers.tolerances import TOLERANCES, assert_close
+from mmseg_rmi.functional import rmi_loss, streamed_rmi_loss
 from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss
 
 HALF = (torch.float16, torch.bfloat16)
@@ -108,6 +110,25 @@ def test_autocast_changes_nothing(loss, dtype, autocast):
         value.backward()
     assert torch.equal(value, expected)
     assert torch.equal(half.grad, expected_gradient)
+
+
+def streamed_total(logits, labels, **options):
+    return streamed_rmi_loss(logits[..., ::2, ::2], labels, **options).total
+
+
+@pytest.mark.parametrize('impl', ['torch', 'reference'])
+@pytest.mark.parametrize('region_dtype', [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize('loss', [rmi_loss, streamed_total])
+def test_autocast_does_not_reach_the_functions(loss, region_dtype, impl):
+    logits, labels = make_batch()
+    loss = functools.partial(loss, region_dtype=region_dtype, impl=impl)
+    expected, expected_gradient = value_and_gradient(loss, logits.float(), labels)
+    logits = logits.float().requires_grad_()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        value = loss(logits, labels)
+    value.backward()  # outside, as torch asks for
+    assert torch.equal(value, expected)
+    assert torch.equal(logits.grad, expected_gradient)
 
 
 def test_autocast_does_not_reach_regions_in_float32(monkeypatch):

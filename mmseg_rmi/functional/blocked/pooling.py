@@ -6,6 +6,8 @@ The maps are those of :mod:`mmseg_rmi.functional.downsampling`. ``N`` images, ``
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -111,7 +113,7 @@ class Pooling:
         return counts / self.factor**2 if self.method == 'avg' else counts
 
     def _average(self, maps: Tensor) -> Tensor:
-        """Pool by sums of rows, which vectorise, and of columns, as a product of matrices."""
+        """Average pooling as sums of strided slices, which vectorise."""
         height, width = self.pooled_size
         rows = maps.new_zeros(*maps.shape[:2], height, width * self.factor)
         inner = rows[..., self.padding : self.padding + self.size[1]]
@@ -120,8 +122,8 @@ class Pooling:
             cell = (offset + self.padding) // self.factor
             part = maps[..., offset :: self.factor, :][..., : height - cell, :]
             inner[..., cell : cell + part.shape[-2], :] += part
-        weight = maps.new_full((self.factor,), 1 / self.factor**2)
-        return rows.unflatten(-1, (width, self.factor)) @ weight
+        columns = rows.unflatten(-1, (width, self.factor)).unbind(-1)
+        return reduce(torch.add, columns) / self.factor**2
 
 
 def _nearest(values: Tensor, size: tuple[int, int]) -> Tensor:
