@@ -251,7 +251,9 @@ class Swap:
         weight = REGION_WEIGHT * self.weight_of(losses[0], where)
         self.note(where, f'{names} + RMILoss', 'of which the region term alone is taken')
         here = f'_base_.model.{where}.loss_decode'
-        if isinstance(head.loss_decode, (list, tuple)):
+        if 'loss_decode' not in head:
+            kept: list[Any] = [dict(DEFAULT_LOSS)]
+        elif isinstance(head.loss_decode, (list, tuple)):
             kept = [Expression(f'{here}[{number}]') for number in range(len(losses))]
         else:
             kept = [Expression(here)]

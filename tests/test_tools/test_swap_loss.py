@@ -345,12 +345,15 @@ def test_other_losses_stay_and_the_region_term_comes_beside_them(losses, tmp_pat
     assert cfg.model.decode_head.type == Config.fromfile(base).model.decode_head.type
 
 
-def test_cross_entropy_of_one_channel_stays(tmp_path):
+@pytest.mark.parametrize('said', ['', ", loss_decode=dict(type='CrossEntropyLoss')"])
+def test_cross_entropy_of_one_channel_stays(said, tmp_path):
     losses = dict(type='CrossEntropyLoss')
-    head = f'{HEAD}, out_channels=1, loss_decode={losses}'
+    head = f'{HEAD}, out_channels=1{said}'
     base = user_config(tmp_path, f'decode_head=dict({head})')
     cfg, _ = swap(base, tmp_path, beside=True)
-    assert cfg.model.decode_head.loss_decode[0] == losses
+    kept, region = cfg.model.decode_head.loss_decode
+    assert kept.type == losses['type']
+    assert region.type == 'RMILoss'
 
 
 def test_the_region_term_beside_a_list_is_logged_apart_and_trained(tmp_path):
