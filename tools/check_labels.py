@@ -31,7 +31,6 @@ from mmseg_rmi import launch
 from mmseg_rmi.utils.command_line import run_tool, setting
 
 FIRST = 3  # files that are named for each fault
-UNREADABLE = 'unreadable'
 LOSSY = ('.jpg', '.jpeg')
 PLACES = ('type', 'data_root', 'data_prefix', 'ann_file', 'img_suffix', 'seg_map_suffix')
 
@@ -68,10 +67,9 @@ class LabelMaps(Dataset):
             with Image.open(path) as file:
                 mode = file.mode
         except Exception as error:  # of any step and any decoder
+            said = ' '.join(str(error).split()) or type(error).__name__
             nothing = np.empty(0, int)
-            return LabelMap(
-                path, UNREADABLE, nothing, nothing, (0, 0), None, ' '.join(str(error).split())
-            )
+            return LabelMap(path, '', nothing, nothing, (0, 0), None, said)
         if 'gt_seg_map' not in results:
             raise ValueError('no step of train_dataloader.dataset.pipeline loads a label map')
         labels, image = results['gt_seg_map'], results.get('img')
@@ -93,7 +91,7 @@ class Survey:
     def add(self, label_map: LabelMap) -> None:
         """Count a label map, and remember by which files a value or a fault came."""
         self.total += 1
-        if label_map.mode == UNREADABLE:
+        if label_map.error:
             self.files['unreadable'].append(label_map.path)
             self.errors.append(label_map.error)
             return
