@@ -84,15 +84,15 @@ install-onedl:
 	$(PIP) install torch torchvision -e '.[onedl,study,tools,peers,docs,dev]'
 
 # A torch without CUDA comes where pip finds one (PIP_FIND_LINKS or another index), since its version
-# sorts as newer. The torchvision that goes with it does not always: then mmpretrain stays unusable.
-# Of the libraries of docs/peers.md, those that need no torchvision.
+# sorts as newer; "===" leaves it out. PyPI's torchvision imports beside PyPI's torch alone.
 install-openmmlab:
 	$(PIP) install 'torch<2.14' torchvision 'setuptools<80' wheel
 	@$(PY) -c 'import torchvision' 2>/dev/null || { \
-	    echo 'No torchvision of the same build as torch: doing without it, and so without mmpretrain.'; \
-	    $(PIP) uninstall -q -y torchvision; }
+	    echo 'No torchvision fits the build of torch that was found: taking that of the index.'; \
+	    $(PIP) install "torch===$$($(PY) -c 'import torch; print(torch.__version__.partition("+")[0])')"; }
+	$(PY) -c 'import torchvision'
 	@$(PIP) install --only-binary mmcv mmcv==2.1.0 2>/dev/null && $(PY) -c 'import mmcv.ops' || { \
 	    echo 'No wheel of mmcv fits: building it takes a C++ compiler and about 12 minutes on 2 cores.'; \
 	    MMCV_WITH_OPS=1 $(PIP) install --force-reinstall --no-deps --no-binary mmcv \
 	        --no-build-isolation mmcv==2.1.0; }
-	$(PIP) install -e '.[openmmlab,tools,docs,dev]' lightning monai transformers
+	$(PIP) install -e '.[openmmlab,study,tools,peers,docs,dev]'
