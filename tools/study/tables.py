@@ -8,10 +8,14 @@ from tools.analysis.estimates import LEAST, Estimate
 from tools.study.plan import Plan
 from tools.study.selection import BASELINE, MEASURES, OVERVIEW, Reported, metric
 
+EACH_SEED = 'mIoU of each seed'
+TEXT = ('data', 'loss', EACH_SEED)  # columns of words, or of lists that begin at the first seed
+
 
 def make_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Write lines of Markdown; all columns but the first are right-aligned."""
-    lines = [head, ['---', *['---:'] * (len(head) - 1)], *rows]
+    """Write lines of Markdown; all columns but the first and those of `TEXT` are right-aligned."""
+    rules = ['---', *('---' if name in TEXT else '---:' for name in head[1:])]
+    lines = [head, rules, *rows]
     return ['| ' + ' | '.join(line) + ' |' for line in lines]
 
 
@@ -36,7 +40,7 @@ def tabulate_scores(reported: Reported, methods: Iterable[str]) -> list[str]:
         rates = ', '.join(f'x {factor:g}' for factor in factors)
         cells = [estimate(reported.values(method, measure)) for measure in shown.values()]
         rows.append([reported.label(method), rates, *cells, each])
-    return make_table(['', 'learning rate', *shown, 'mIoU of each seed'], rows)
+    return make_table(['', 'learning rate', *shown, EACH_SEED], rows)
 
 
 def tabulate_gains(reported: Reported, methods: Iterable[str], over: str) -> list[str]:
@@ -58,7 +62,7 @@ def _tabulate_pairs(reported: Reported, pairs: Iterable[tuple[str, str]]) -> lis
             cells = [estimate(reported.gains(method, m, over), '+') for m in shown.values()]
             seeds = ', '.join(f'{gain:+.2f}' for gain in each.values())
             rows.append([reported.difference(method, over), str(len(each)), *cells, seeds])
-    head = ['difference', 'seeds', *shown, 'mIoU of each seed']
+    head = ['difference', 'seeds', *shown, EACH_SEED]
     return make_table(head, rows) if rows else ['No pair of runs yet.']
 
 
