@@ -1,6 +1,6 @@
 """Pixels of a label map near a change of label.
 
-Shapes: label maps ``H x W``, integer, labels below 32768. Distances are Chebyshev distances, the
+Shapes: label maps ``H x W``, integer. Distances are Chebyshev distances, the
 larger of the distances in rows and in columns: the pixels within r of a pixel are the square of
 side ``2 r + 1`` around it, as with repeated erosion by a 3 x 3 square.
 """
@@ -32,7 +32,7 @@ def near_other_label(labels: Tensor, distance: int) -> Tensor:
         >>> near_other_label(torch.tensor([[0, 0, 0, 7, 7]]), 1).int()
         tensor([[0, 0, 1, 1, 0]], dtype=torch.int32)
     """
-    highest = lowest = labels.short()  # a quarter of the memory to run through
+    highest = lowest = _narrow(labels)
     for dim in (0, 1):
         highest = _sliding(torch.maximum, highest, distance, dim)
         lowest = _sliding(torch.minimum, lowest, distance, dim)
@@ -62,8 +62,19 @@ def inner_boundary(labels: Tensor, distance: int) -> Tensor:
                 [1, 0, 0, 0, 1],
                 [1, 1, 1, 1, 1]], dtype=torch.int32)
     """
-    framed = F.pad(labels.short(), (1, 1, 1, 1), value=BEYOND)
+    framed = F.pad(_narrow(labels), (1, 1, 1, 1), value=BEYOND)
     return near_other_label(framed, distance)[1:-1, 1:-1]
+
+
+def _narrow(labels: Tensor) -> Tensor:
+    """Return labels as int16, a quarter of the memory to run through, or as they are if any wraps.
+
+    Example:
+        >>> _narrow(torch.tensor([[0, 255]])).dtype, _narrow(torch.tensor([[0, 65535]])).dtype
+        (torch.int16, torch.int64)
+    """
+    extremes = torch.stack(labels.aminmax())
+    return labels.short() if (extremes.short() == extremes).all() else labels
 
 
 def _sliding(

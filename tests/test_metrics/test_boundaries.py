@@ -48,3 +48,13 @@ def test_labels_on_either_side_of_the_map_s_numbers_are_seen():
     """The extremes of a square say whether it is uniform, not which labels are in it."""
     labels = torch.tensor([[2, 2, 5, 2, 0, 2, 2]])
     assert near_other_label(labels, 1).int().tolist() == [[0, 1, 1, 1, 1, 1, 0]]
+
+
+@pytest.mark.parametrize('dtype', [torch.int32, torch.int64])
+@pytest.mark.parametrize('other', [-(2**31), 2**15 + 1, 2**16 - 1, 2**16 + 1])
+def test_labels_that_16_bits_cannot_hold_are_told_apart(other, dtype):
+    """In 16 bits, 65537 would be the 1 beside it, and 65535 what lies beyond the border."""
+    labels = torch.tensor([[1, 1, other, other, other]], dtype=dtype)
+    assert near_other_label(labels, 1).int().tolist() == [[0, 1, 1, 0, 0]]
+    labels = torch.full((3, 3), other, dtype=dtype)
+    assert (~inner_boundary(labels, 1)).nonzero().tolist() == [[1, 1]]
