@@ -24,7 +24,7 @@ from mmseg_rmi.decode_heads.arguments import refuse_other_arguments
 from mmseg_rmi.decode_heads.deeplab_v3_head import DeepLabV3Head
 from mmseg_rmi.decode_heads.deeplab_v3_plus_head import DeepLabV3PlusHead
 from mmseg_rmi.losses import RMILoss
-from mmseg_rmi.losses.validation import resolve_ignore_index, squeeze_labels
+from mmseg_rmi.utils.labels import resolve_ignore_index, squeeze_labels
 
 
 class RegionLossMixin:

@@ -13,10 +13,8 @@ from mmseg_rmi.losses.validation import (
     check_inputs,
     check_loss_constants,
     refuse_other_arguments,
-    resolve_ignore_index,
-    squeeze_labels,
-    widen_labels,
 )
+from mmseg_rmi.utils.labels import resolve_ignore_index, squeeze_labels, widen_labels
 
 
 class SegmentationLoss(nn.Module):

@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from mmseg_rmi.functional.downsampling import pooled_side
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.checks import check_integer, check_number
+from mmseg_rmi.utils.labels import (
+    INT32_RANGE,
+    INTEGER_DTYPES,
+    describe_known_labels,
+    unknown_labels,
+)
 from mmseg_rmi.utils.tracing import has_values, is_compiling, unwrap
 
 FLOATING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-INTEGER_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-INT32_RANGE = (-(2**31), 2**31 - 1)
 
 
 def check_loss_constants(loss_weight: float, loss_name: str) -> None:
@@ -47,29 +51,6 @@ def refuse_other_arguments(loss: nn.Module, arguments: Mapping[str, Any]) -> Non
     )
 
 
-def squeeze_labels(labels: Tensor) -> Tensor:
-    """Drop the channel of label maps ``B x 1 x H x W``, and return any others as they are.
-
-    segmentation_models_pytorch and MONAI provide labels in that shape.
-
-    Example:
-        >>> squeeze_labels(torch.zeros(2, 1, 4, 5, dtype=torch.long)).shape
-        torch.Size([2, 4, 5])
-    """
-    has_channel = isinstance(labels, Tensor) and labels.dim() == 4 and labels.shape[1] == 1
-    return labels.squeeze(1) if has_channel else labels
-
-
-def widen_labels(labels: Tensor) -> Tensor:
-    """Return labels in a type wide enough that no number compared with them wraps around."""
-    return labels if labels.dtype in (torch.int32, torch.int64) else labels.int()
-
-
-def resolve_ignore_index(ignore_index: int | None) -> int:
-    """Return the label to ignore; for None, one that :func:`check_inputs` never lets through."""
-    return -1 if ignore_index is None else ignore_index
-
-
 def check_inputs(
     logits: Tensor,
     labels: Tensor,
@@ -84,7 +65,7 @@ def check_inputs(
 
     Args:
         logits: ``B x C x H x W``, floating point.
-        labels: ``B x H x W``, integer, same device, see :func:`squeeze_labels`.
+        labels: ``B x H x W``, integer, same device.
         weight: ``B x H x W``, a real number each, same device.
         ignore_index: the one label allowed outside ``[0, C)``; None allows none.
         reduction_override: only None and ``'mean'`` are possible.
@@ -266,23 +247,18 @@ def _check_device(name: str, values: Tensor, logits: Tensor) -> None:
 
 
 def _check_label_values(labels: Tensor, channels: int, ignore_index: int | None) -> None:
-    labels = widen_labels(unwrap(labels))
+    labels = unwrap(labels)
     classes = max(channels, 2)  # one channel is a binary map
-    known = (labels >= 0) & (labels < classes)
-    expected = f'expected 0 to {classes - 1}'
-    if ignore_index is None:
-        expected += ' (ignore_index=None: nothing is ignored)'
-    else:
-        known |= labels == ignore_index
-        expected += f' or ignore_index={ignore_index}'
+    unknown = unknown_labels(labels, classes, ignore_index)
+    expected = f'expected {describe_known_labels(classes, ignore_index)}'
     if labels.is_cuda or is_compiling():
         mend = 'tools/check_labels.py CONFIG tells which value, in which image'
-        torch._assert_async(known.all(), f'labels hold an unknown value: {expected}; {mend}')
+        torch._assert_async(~unknown.any(), f'labels hold an unknown value: {expected}; {mend}')
         return
-    if not has_values(labels) or bool(known.all()):
+    if not has_values(labels) or not bool(unknown.any()):
         return
-    image = int(known.flatten(1).all(dim=1).logical_not().nonzero()[0])
-    value = int(labels[image][~known[image]][0])
+    image = int(unknown.flatten(1).any(dim=1).nonzero()[0])
+    value = int(labels[image][unknown[image]][0])
     raise ValueError(
         f'labels hold {value} in image {image} of the batch: {expected}. Check the data set '
         '(reduce_zero_label, label_map, void label), the seg_pad_val with which the data '

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from mmseg_rmi.utils.labels import describe_known_labels, unknown_labels
+
 
 def read_truth(sample: dict[str, Any], num_classes: int, ignore_index: int) -> Tensor:
     """Read the true label map of an image: ``H x W``, int64.
@@ -19,11 +21,11 @@ def read_truth(sample: dict[str, Any], num_classes: int, ignore_index: int) -> T
             'metric out of the evaluators'
         )
     truth = sample['gt_sem_seg']['data'][0].long()
-    known = ((truth >= 0) & (truth < num_classes)) | (truth == ignore_index)
-    if not known.all():
+    unknown = unknown_labels(truth, num_classes, ignore_index)
+    if unknown.any():
         raise ValueError(
-            f'the labels of {_name(sample)} hold {int(truth[~known][0])}: expected 0 to '
-            f'{num_classes - 1} or ignore_index={ignore_index}. Check reduce_zero_label and the '
+            f'the labels of {_name(sample)} hold {int(truth[unknown][0])}: expected '
+            f'{describe_known_labels(num_classes, ignore_index)}. Check reduce_zero_label and the '
             'label_map of the data set'
         )
     return truth

@@ -12,8 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmseg_rmi.losses.validation import INT32_RANGE, INTEGER_DTYPES, widen_labels
 from mmseg_rmi.utils.checks import check_integer
+from mmseg_rmi.utils.labels import (
+    INT32_RANGE,
+    INTEGER_DTYPES,
+    describe_known_labels,
+    unknown_labels,
+)
 
 LabelMaps = Iterable[Tensor]  # a tensor B x H x W, or maps H x W of any sizes, one after another
 MOST_CLASSES = 2**16  # counts are kept of each
@@ -95,12 +100,11 @@ def check_label_map(name: str, labels: Any, num_classes: int, ignore_index: int)
         )
     if labels.numel() == 0:
         raise ValueError(f'{name} of shape {tuple(labels.shape)} are empty')
-    labels = widen_labels(labels)
-    known = ((labels >= 0) & (labels < num_classes)) | (labels == ignore_index)
-    if not known.all():
+    unknown = unknown_labels(labels, num_classes, ignore_index)
+    if unknown.any():
         raise ValueError(
-            f'{name} hold {labels[~known][0].item()}: expected 0 to {num_classes - 1} or '
-            f'ignore_index={ignore_index}'
+            f'{name} hold {labels[unknown][0].item()}: expected '
+            f'{describe_known_labels(num_classes, ignore_index)}'
         )
 
 
