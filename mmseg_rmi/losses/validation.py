@@ -60,6 +60,7 @@ def check_inputs(
     avg_factor: float | None = None,
     *,
     same_size: bool = True,
+    name: str = 'logits',
 ) -> None:
     """Raise unless a loss can be computed from these inputs.
 
@@ -71,6 +72,7 @@ def check_inputs(
         reduction_override: only None and ``'mean'`` are possible.
         avg_factor: only None is possible.
         same_size: False for logits that are still to be up-sampled to the labels.
+        name: what errors call the logits.
 
     Raises:
         ValueError: a shape, device, label or reduction that does not fit, or an empty batch. Values
@@ -82,41 +84,39 @@ def check_inputs(
     _check_reduction(reduction_override, avg_factor)
     if ignore_index is not None:
         check_integer('ignore_index', ignore_index, *INT32_RANGE)
-    _check_logits(logits)
-    _check_labels(labels, logits, same_size)
+    _check_logits(name, logits)
+    _check_labels(labels, name, logits, same_size)
     if weight is not None:
-        _check_weight(weight, logits)
+        _check_weight(weight, name, logits)
     _check_label_values(labels, logits.shape[1], ignore_index)
 
 
-def _check_logits(logits: object) -> None:
+def _check_logits(name: str, logits: object) -> None:
     if not isinstance(logits, Tensor):
         raise TypeError(
-            f'logits must be a tensor B x C x H x W, got {type(logits).__name__}: for a network '
-            'with several outputs, compute the loss of each'
+            f'{name} must be a tensor B x C x H x W, got {type(logits).__name__}: for a network '
+            'with several outputs, pass on one at a time'
         )
-    _check_is_dense('logits', logits)
+    _check_is_dense(name, logits)
     if logits.dim() == 5:
         raise ValueError(
-            f'logits must be B x C x H x W, got shape {tuple(logits.shape)}: for volumes, compute '
-            'the loss of slices (logits.transpose(1, 2).flatten(0, 1), labels.flatten(0, -3))'
+            f'{name} must be B x C x H x W, got shape {tuple(logits.shape)}: for volumes, pass on '
+            f'slices ({name}.transpose(1, 2).flatten(0, 1), labels.flatten(0, -3))'
         )
     if logits.dim() != 4:
         raise ValueError(
-            f'logits must be B x C x H x W, got shape {tuple(logits.shape)}: regions need images '
-            f'(a PointHead, whose logits are B x C x points, cannot be trained with this loss)'
+            f'{name} must be B x C x H x W, got shape {tuple(logits.shape)}: regions need images '
+            '(which the B x C x points of a PointHead are not)'
         )
     if logits.numel() == 0:
-        raise ValueError(
-            f'logits of shape {tuple(logits.shape)} are empty, and have no loss: skip such a batch'
-        )
+        raise ValueError(f'{name} of shape {tuple(logits.shape)} are empty: skip such a batch')
     if not logits.is_floating_point():
-        raise TypeError(f'logits must be floating point, got {logits.dtype}: use logits.float()')
+        raise TypeError(f'{name} must be floating point, got {logits.dtype}: use {name}.float()')
     if logits.dtype not in FLOATING_DTYPES:
-        raise TypeError(f'logits must be of 16, 32 or 64 bits, got {logits.dtype}')
+        raise TypeError(f'{name} must be of 16, 32 or 64 bits, got {logits.dtype}')
 
 
-def _check_labels(labels: Tensor, logits: Tensor, same_size: bool) -> None:
+def _check_labels(labels: Tensor, name: str, logits: Tensor, same_size: bool) -> None:
     _check_is_tensor('labels', labels)
     _check_is_dense('labels', labels)
     shape, batch = tuple(labels.shape), len(logits)
@@ -131,12 +131,12 @@ def _check_labels(labels: Tensor, logits: Tensor, same_size: bool) -> None:
             'are whole numbers; soft labels are not supported'
         )
     if same_size:
-        _check_map('labels', labels, logits)
+        _check_map('labels', labels, name, logits)
     elif len(shape) != 3 or len(labels) != batch:
         raise ValueError(f'{expected}, got {shape}')
     if labels.numel() == 0:
         raise ValueError(f'labels of shape {shape} are empty: skip such a batch')
-    _check_device('labels', labels, logits)
+    _check_device('labels', labels, name, logits)
 
 
 def _mend_of_4d(labels: Tensor, logits: Tensor) -> str:
@@ -159,13 +159,13 @@ def _mend_of_4d(labels: Tensor, logits: Tensor) -> str:
     return 'each pixel needs one class index, without a dimension of channels'
 
 
-def _check_weight(weight: Tensor, logits: Tensor) -> None:
+def _check_weight(weight: Tensor, name: str, logits: Tensor) -> None:
     _check_is_tensor('weight', weight)
     _check_is_dense('weight', weight)
     if weight.is_complex():
         raise TypeError(f'weight must hold real numbers, got {weight.dtype}')
-    _check_map('weight', weight, logits)
-    _check_device('weight', weight, logits)
+    _check_map('weight', weight, name, logits)
+    _check_device('weight', weight, name, logits)
     weight = unwrap(weight)
     if weight.is_cuda or is_compiling():
         torch._assert_async(weight.isfinite().all(), 'weight holds a value that is not finite')
@@ -190,12 +190,13 @@ def _check_is_dense(name: str, values: Tensor) -> None:
         raise TypeError(f'{name} must be a dense tensor, got a {kind} one: use {mend}')
 
 
-def check_region_fits(maps: Tensor, settings: RMISettings) -> None:
+def check_region_fits(maps: Tensor, settings: RMISettings, name: str = 'logits') -> None:
     """Raise if a region is larger than the down-sampled maps.
 
     Args:
         maps: ``... x H x W``, labels or logits of full resolution.
         settings: of the loss.
+        name: what errors call the logits.
     """
     region, factor = settings.region_size, settings.downsample_factor
     side = min(maps.shape[-2:])
@@ -213,7 +214,7 @@ def check_region_fits(maps: Tensor, settings: RMISettings) -> None:
     height, width = (pooled_side(s, settings.downsample, factor) for s in maps.shape[-2:])
     raise ValueError(
         f'region_size={region} is larger than the down-sampled map of {height} x {width} '
-        f'(logits of {maps.shape[-2]} x {maps.shape[-1]}, downsample_factor={factor}): {mend}'
+        f'({name} of {maps.shape[-2]} x {maps.shape[-1]}, downsample_factor={factor}): {mend}'
     )
 
 
@@ -232,18 +233,18 @@ def _check_reduction(reduction_override: str | None, avg_factor: float | None) -
         )
 
 
-def _check_map(name: str, values: Tensor, logits: Tensor) -> None:
+def _check_map(name: str, values: Tensor, others: str, logits: Tensor) -> None:
     expected = (logits.shape[0], *logits.shape[2:])
     if values.shape != expected:
         raise ValueError(
-            f'{name} must be B x H x W = {expected} like the logits {tuple(logits.shape)}, '
+            f'{name} must be B x H x W = {expected} like the {others} {tuple(logits.shape)}, '
             f'got {tuple(values.shape)}'
         )
 
 
-def _check_device(name: str, values: Tensor, logits: Tensor) -> None:
+def _check_device(name: str, values: Tensor, others: str, logits: Tensor) -> None:
     if values.device != logits.device:
-        raise ValueError(f'{name} are on {values.device}, the logits on {logits.device}')
+        raise ValueError(f'{name} are on {values.device}, the {others} on {logits.device}')
 
 
 def _check_label_values(labels: Tensor, channels: int, ignore_index: int | None) -> None:

@@ -32,8 +32,9 @@ def region_scores(
         ignore_index: label to ignore.
 
     Returns:
-        ``B x C``, float64, from 0 (the regions are independent) to 1 (a perfect prediction); NaN
-        where the class is absent from the image, so that ``nanmean(dim=0)`` averages over images.
+        ``B x C``, float64, on the CPU whatever the device of the arguments, from 0 (the regions are
+        independent) to 1 (a perfect prediction); NaN where the class is absent from the image, so
+        that ``nanmean(dim=0)`` averages over images.
 
     Raises:
         ValueError: shapes or labels that do not fit, or maps too small for a region.
@@ -47,8 +48,8 @@ def region_scores(
         tensor([[1., 1.]], dtype=torch.float64)
     """
     settings = settings or RMISettings()
-    check_inputs(probabilities, labels, None, ignore_index)
-    check_region_fits(probabilities, settings)
+    check_inputs(probabilities, labels, None, ignore_index, name='probabilities')
+    check_region_fits(probabilities, settings, 'probabilities')
     probabilities, labels = promote(probabilities), labels.long()
     scores = [
         _scores_of_image(probability, label, settings, ignore_index)

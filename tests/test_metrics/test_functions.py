@@ -67,3 +67,29 @@ def test_maps_that_do_not_fit_are_refused(prediction, label, message: str) -> No
     for metric in (boundary_iou, trimap_iou):
         with pytest.raises(ValueError, match=message):
             metric(prediction, label, len(CLASSES))
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'error', 'message'),
+    [
+        (lambda p: list(p), TypeError, 'probabilities must be a tensor B x C x H x W, got list'),
+        (lambda p: p[:, 0], ValueError, r'probabilities must be B x C x H x W, got shape \(2, 20'),
+        (lambda p: p[..., None], ValueError, r'pass on slices \(probabilities\.transpose'),
+        (lambda p: p[:0], ValueError, r'probabilities of shape \(0, 3, 20, 24\) are empty'),
+        (lambda p: p.long(), TypeError, r'got torch\.int64: use probabilities\.float\(\)'),
+        (lambda p: p.to_sparse(), TypeError, 'probabilities must be a dense tensor'),
+        (lambda p: p[..., 1:], ValueError, r'like the probabilities \(2, 3, 20, 23\)'),
+        (lambda p: p.to('meta'), ValueError, 'labels are on cpu, the probabilities on meta'),
+    ],
+)
+def test_wrong_probabilities_are_named(wrong, error, message: str) -> None:
+    logits, labels = make_batch(height=20, width=24)
+    with pytest.raises(error, match=message) as told:
+        region_scores(wrong(logits.sigmoid()), labels)
+    assert 'logits' not in str(told.value)
+
+
+def test_probabilities_too_small_for_a_region_are_named() -> None:
+    logits, labels = make_batch(height=7, width=7)
+    with pytest.raises(ValueError, match=r'map of 2 x 2 \(probabilities of 7 x 7'):
+        region_scores(logits.sigmoid(), labels)
