@@ -28,6 +28,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 from mmseg_rmi import launch
+from mmseg_rmi.datasets.sample_errors import apply_step
 from mmseg_rmi.utils.command_line import run_tool, setting
 
 FIRST = 3  # files that are named for each fault
@@ -63,7 +64,7 @@ class LabelMaps(Dataset):
             for transform in self.dataset.pipeline.transforms:
                 if 'gt_seg_map' in results:
                     break
-                results = transform(results)
+                results = apply_step(transform, results)
             with Image.open(path) as file:
                 mode = file.mode
         except Exception as error:  # of any step and any decoder
@@ -162,7 +163,7 @@ def find_faults_of_files(survey: Survey) -> Iterator[str]:
     if files['unreadable']:
         yield (
             f'{_named(files["unreadable"])} cannot be read, or their images cannot '
-            f'({survey.errors[0]}): write or copy them anew'
+            f'({survey.errors[0]})'
         )
     if files['colour']:
         yield (

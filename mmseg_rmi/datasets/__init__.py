@@ -7,11 +7,14 @@ from mmseg_rmi.datasets.kept_images import (
     LoadKeptAnnotations,
     LoadKeptImageFromFile,
 )
+from mmseg_rmi.datasets.sample_errors import name_files_in_errors
 from mmseg_rmi.datasets.thin_structures import (
     CrackForestDataset,
     DRIVEFoldDataset,
     ISBI2012Dataset,
 )
+
+name_files_in_errors()
 
 __all__ = [
     'CamVid12Dataset',

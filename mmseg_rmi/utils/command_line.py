@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 import traceback
@@ -12,6 +13,12 @@ from collections.abc import Callable
 USAGE_ERROR = 2  # as argparse exits
 INTERRUPTED = 130  # as shells report SIGINT
 PIPE_CLOSED = 141  # and SIGPIPE
+# The message of an error from a worker of torch's DataLoader: its traceback, then the error.
+IN_WORKER = re.compile(
+    r'Caught .* in DataLoader worker .*\n +File .*?\n(?=\S)'
+    r'([\w.]+\.)?(?P<name>\w+)(: (?P<message>.*))?',
+    re.DOTALL,
+)
 
 
 def setting(text: str) -> str:
@@ -74,11 +81,14 @@ def _is_output_closed() -> bool:
 def _one_line(error: Exception) -> str:
     """Format an error's name and message; those of values and files need no name."""
     # str() of a KeyError would quote its message.
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error
-    said = ' '.join(str(message).split())
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    name = type(error).__name__
+    if found := IN_WORKER.match(message):
+        name, message = found['name'], found['message'] or ''
+    said = ' '.join(message.split())
     if said and isinstance(error, (ValueError, OSError)):
         return f'Error: {said}'
-    return f'{type(error).__name__}: {said}' if said else type(error).__name__
+    return f'{name}: {said}' if said else name
 
 
 def _write_to_log_file(text: str) -> None:

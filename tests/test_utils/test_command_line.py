@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from mmengine.logging import MMLogger
+from torch.utils.data import DataLoader, Dataset
 
 from helpers.tool_runs import ROOT, TOOLS, start
 from mmseg_rmi.utils.command_line import run_tool
@@ -37,6 +38,25 @@ def fail(error):
 def test_an_error_is_one_line(monkeypatch, capsys, error, said):
     assert end(monkeypatch, lambda: fail(error)) == 2
     assert capsys.readouterr().err == f'{said} (--debug shows the traceback)\n'
+
+
+class SecondFails(Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        if index:
+            raise UnicodeDecodeError('utf-8', b'', 0, 1, 'no such\ncharacter')
+        return index
+
+
+def test_an_error_of_a_worker_is_told_without_its_traceback(monkeypatch, capsys):
+    assert end(monkeypatch, lambda: list(DataLoader(SecondFails(), num_workers=1))) == 2
+    said = capsys.readouterr().err
+    assert said.startswith('UnicodeDecodeError: ')
+    assert 'no such' in said
+    assert 'Traceback' not in said
+    assert said.count('\n') == 1
 
 
 def test_debug_lets_the_error_through_and_is_not_seen_by_the_tool(monkeypatch):
