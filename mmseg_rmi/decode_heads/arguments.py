@@ -5,13 +5,17 @@ from inspect import signature
 from typing import Any
 
 
-def refuse_other_arguments(head: type, arguments: Mapping[str, Any]) -> None:
-    """Raise a TypeError if no class that a head inherits from has these arguments.
+def own_arguments(head: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a head, or raise a TypeError if it inherits some from no class.
+
+    ``_delete_``, which mmengine leaves behind where a config has no base, is dropped.
 
     Example:
         >>> from mmseg.models.decode_heads import FCNHead
-        >>> refuse_other_arguments(FCNHead, dict(num_convs=1, num_classes=2))
+        >>> own_arguments(FCNHead, dict(_delete_=True, num_convs=1, num_classes=2))
+        {'num_convs': 1, 'num_classes': 2}
     """
+    arguments = {name: value for name, value in arguments.items() if name != '_delete_'}
     constructors = [vars(base)['__init__'] for base in head.__mro__ if '__init__' in vars(base)]
     known = {name for constructor in constructors for name in signature(constructor).parameters}
     unknown = [name for name in arguments if name not in known]
@@ -21,3 +25,4 @@ def refuse_other_arguments(head: type, arguments: Mapping[str, Any]) -> None:
             'the arguments of the head that it replaces, unless it has '
             f"decode_head=dict(_delete_=True, type='{head.__name__}', ...)"
         )
+    return arguments

@@ -7,7 +7,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_rmi.decode_heads.arguments import refuse_other_arguments
+from mmseg_rmi.decode_heads.arguments import own_arguments
 from mmseg_rmi.decode_heads.aspp import ASPP
 from mmseg_rmi.utils.checks import check_integer
 
@@ -46,7 +46,7 @@ class DeepLabV3Head(BaseDecodeHead):
         dilations: Sequence[int] = (1, 6, 12, 18),
         **kwargs: Any,
     ) -> None:
-        refuse_other_arguments(type(self), kwargs)
+        kwargs = own_arguments(type(self), kwargs)
         if not isinstance(in_channels, (list, tuple)):
             check_integer('in_channels', in_channels, 1, MOST)
         check_integer('channels', channels, 1, MOST)

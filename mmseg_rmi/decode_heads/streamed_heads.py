@@ -20,7 +20,7 @@ from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from mmseg_rmi.decode_heads.arguments import refuse_other_arguments
+from mmseg_rmi.decode_heads.arguments import own_arguments
 from mmseg_rmi.decode_heads.deeplab_v3_head import DeepLabV3Head
 from mmseg_rmi.decode_heads.deeplab_v3_plus_head import DeepLabV3PlusHead
 from mmseg_rmi.losses import RMILoss
@@ -79,7 +79,7 @@ class RegionLossMixin:
         name = type(self).__name__
         if not isinstance(self, BaseDecodeHead):
             raise TypeError(f'{name} is not a BaseDecodeHead, and only those can be streamed')
-        refuse_other_arguments(type(self), kwargs)
+        kwargs = own_arguments(type(self), kwargs)
         kwargs.setdefault('loss_decode', dict(type='RMILoss'))
         super().__init__(*args, **kwargs)
         if not isinstance(self.loss_decode, RMILoss):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmseg.registry import MODELS
 from torch import nn
 from torch.nn import functional as F
@@ -185,3 +186,15 @@ def test_arguments_of_the_head_that_a_config_replaces_are_told_with_the_mend(kin
         mend = mend.replace("'num_convs'", "'num_convs', 'dilations'")
     with pytest.raises(TypeError, match=mend):
         MODELS.build(head)
+
+
+@pytest.mark.parametrize('kind', ['DeepLabV3PlusHead', 'RMIDeepLabV3PlusHead', 'RMIASPPHead'])
+def test_the_line_that_deletes_inherited_arguments_also_fits_a_config_without_a_base(kind):
+    settings = dict(_delete_=True, type=kind, in_channels=3, channels=2, num_classes=2)
+    if 'Plus' in kind:
+        settings |= dict(c1_in_channels=3, c1_channels=2)
+    settings = Config(dict(decode_head=settings)).decode_head
+    assert '_delete_' in settings
+    assert MODELS.build(settings).num_classes == 2
+    with pytest.raises(TypeError, match=rf"{kind} has no argument 'num_convs'\."):
+        MODELS.build(dict(settings, num_convs=1))
