@@ -5,6 +5,7 @@ import functools
 import os
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -268,6 +269,27 @@ def test_what_is_no_whole_checkpoint_is_told_wherever_it_is_loaded(
     for load in loads_of(str(path), tmp_path):
         with pytest.raises(ValueError, match=told):
             load()
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_a_checkpoint_of_the_old_format_is_told_wherever_it_is_cut_or_spoilt(
+    tmp_path: Path,
+) -> None:
+    path, source = tmp_path / 'old.pth', tmp_path / 'iter_3.pth'
+    torch.save(Regression().state_dict(), path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    spoilt = [whole[:place] for place in range(0, len(whole), 5)]
+    spoilt += [whole[:place] + b'\xff' + whole[place + 1 :] for place in range(0, 300, 5)]
+    causes, told = set(), []
+    for content in [*spoilt, b'hello\n', b'Not Found']:
+        source.write_bytes(content)
+        try:
+            checkpoint.CheckpointLoader.load_checkpoint(str(source), 'cpu')
+        except (ValueError, UnpicklingError) as error:
+            causes.add(type(error.__cause__))
+            told.append(str(error))
+    assert {EOFError, IndexError, KeyError, struct.error} <= causes
+    assert all(str(source) in each for each in told)
 
 
 def write_zip(path: Path) -> None:
