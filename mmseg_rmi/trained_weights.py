@@ -1,13 +1,15 @@
-"""Whether a checkpoint holds the weights of a model; MMEngine loads what fits."""
+"""Whether a checkpoint holds what a model and its optimizer need; MMEngine loads what fits."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from mmseg_rmi.compat import extract_weights_command
@@ -61,7 +63,8 @@ def check_weights(
     if use == 'load':
         return
     misfits = [name for name in own if name in weights and not _fits(own[name], weights[name])]
-    if not misfits:  # as modules that rename the weights of older versions see it
+    if not misfits and not own.keys() <= weights.keys():
+        # Modules that rename the weights of older versions know better what is missing.
         misfits = network.load_state_dict(weights, strict=False).missing_keys
     unneeded = TRAINING_ONLY if use == 'test' else NOT_NEEDED
     misfits = [name for name in misfits if not (unneeded.match(name) or NOT_NEEDED.match(name))]
@@ -70,10 +73,7 @@ def check_weights(
         there = _shape(weights[name]) if name in weights else 'not there'
         mend = 'Take the config that it was trained with'
         if use == 'resume':
-            mend += (
-                '; or give this training a --work-dir of its own and start from the weights that '
-                f'fit, with --cfg-options load_from={source} and without --resume'
-            )
+            mend += f'; {_begin_anew(source, "the weights that fit")}'
         raise ValueError(
             f'{source} does not fit the config: {name} is {there} in the file and '
             f'{_shape(own[name])} in the model{f", and {len(others)} more" if others else ""}. '
@@ -98,14 +98,74 @@ def check_training_state(checkpoint: Mapping[str, Any], source: str) -> None:
         )
 
 
-def find_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Find the weights in a checkpoint, by the names under which MMEngine loads them."""
+def check_optimizer(
+    wrapper: OptimWrapper | OptimWrapperDict, state: Mapping[str, Any], source: str
+) -> None:
+    """Raise unless an optimizer can go on from the state of a checkpoint.
+
+    Args:
+        wrapper: of the optimizer, or of several.
+        state: what a wrapper of the same kind has saved.
+        source: name of the checkpoint's file.
+
+    Raises:
+        ValueError: the state is that of other parameter groups, or of an optimizer with other
+            settings.
+    """
+    several = isinstance(wrapper, OptimWrapperDict)
+    for name, each in wrapper.items() if several else [('', wrapper)]:
+        own = each.optimizer.param_groups
+        saved = (state.get(name) or {} if several else state).get('param_groups', [])
+        if _sizes(own) == _sizes(saved) and not _differ_in_settings(own, saved):
+            continue
+        raise ValueError(
+            f'{source} has the state of another optimizer{f" {name}" if name else ""}: '
+            f'{_describe(saved, own)}, and the config asks for {_describe(own, saved)}. Take the '
+            f'optim_wrapper that it was trained with; {_begin_anew(source, "its weights")}'
+        )
+
+
+def find_weights(checkpoint: Mapping[str, Any]) -> OrderedDict[str, Tensor]:
+    """Find the weights in a checkpoint, by the names under which MMEngine loads them.
+
+    They keep the versions of the modules that saved them, by which newer ones rename them.
+    """
     state = checkpoint.get('state_dict', checkpoint)
-    return {
-        re.sub(r'^module\.', '', name): value
+    weights = OrderedDict(
+        (re.sub(r'^module\.', '', name), value)
         for name, value in (state.items() if isinstance(state, Mapping) else ())
         if isinstance(name, str) and isinstance(value, Tensor)
-    }
+    )
+    if hasattr(state, '_metadata'):
+        weights._metadata = state._metadata  # type: ignore[attr-defined]
+    return weights
+
+
+def _begin_anew(source: str, weights: str) -> str:
+    return (
+        f'or give this training a --work-dir of its own and start from {weights}, with '
+        f'--cfg-options load_from={source} and without --resume'
+    )
+
+
+def _sizes(groups: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [len(group['params']) for group in groups]
+
+
+def _differ_in_settings(own: Sequence[Mapping], saved: Sequence[Mapping]) -> bool:
+    """Tell whether each has settings that the other lacks; a newer torch only adds some."""
+    pairs = zip(own, saved, strict=True)
+    return any(one.keys() - two.keys() and two.keys() - one.keys() for one, two in pairs)
+
+
+def _describe(groups: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
+    """Say by what the parameter groups of an optimizer differ from others."""
+    sizes, other_sizes = _sizes(groups), _sizes(others)
+    if sizes == other_sizes:
+        return 'settings ' + ', '.join(sorted(groups[0].keys() - others[0].keys()))
+    if (len(sizes), sum(sizes)) == (len(other_sizes), sum(other_sizes)):
+        return f'parameter groups of {", ".join(map(str, sizes))}'
+    return f'{sum(sizes)} parameters in {len(sizes)} group{"" if len(sizes) == 1 else "s"}'
 
 
 def _fits(own: Any, other: Tensor) -> bool:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import checkpoint
 
 from helpers.killed_training import ITERATIONS, Regression, train
 from helpers.tool_runs import load_tool
 from mmseg_rmi.hooks import CheckWeightsHook
-from mmseg_rmi.trained_weights import check_weights
+from mmseg_rmi.trained_weights import check_optimizer, check_weights
 
 SOURCE = 'dir/iter_8.pth'
 OTHER_CLASSES = {'layer.weight': torch.zeros(3, 2), 'layer.bias': torch.zeros(1)}
@@ -77,6 +78,38 @@ def test_weights_of_a_distributed_training_fit():
     check_weights(Regression(), {'state_dict': state}, SOURCE, 'resume')
 
 
+class Renamed(torch.nn.Module):
+    """A layer whose weight had another name in its first version."""
+
+    _version = 2
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3))
+        self.bias = torch.nn.Parameter(torch.zeros(1))
+
+    def _load_from_state_dict(self, state, prefix, metadata, *args):
+        if metadata.get('version', 1) < 2 and 'w' in state:
+            state['weight'] = state.pop('w')
+        super()._load_from_state_dict(state, prefix, metadata, *args)
+
+
+def test_weights_of_an_older_version_fit_by_the_version_in_the_file():
+    state = Renamed().state_dict()
+    state['w'] = state.pop('weight')
+    with pytest.raises(ValueError, match='weight is not there'):
+        check_weights(Renamed(), {'state_dict': state}, SOURCE)
+    state._metadata['']['version'] = 1
+    check_weights(Renamed(), {'state_dict': state}, SOURCE)
+
+
+@pytest.mark.parametrize('use', ['test', 'resume'])
+def test_weights_that_are_all_there_are_compared_without_loading_them(use):
+    model = Regression()
+    check_weights(model, {name: value + 1 for name, value in weights().items()}, SOURCE, use)
+    assert all(torch.equal(value, weights()[name]) for name, value in model.state_dict().items())
+
+
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('trained')
@@ -107,17 +140,95 @@ def test_a_training_does_not_resume_from_what_fits_in_part(trained, tmp_path, ch
         train(tmp_path, CheckWeightsHook(), resuming=True)
 
 
+def groups_of(optimizer: torch.optim.Optimizer) -> dict:
+    return dict(optimizer=optimizer.state_dict())
+
+
+WEIGHTS = list(Regression().parameters())  # of the layer and its bias
+
+
+@pytest.mark.parametrize(
+    ('optimizer', 'told'),
+    [
+        (
+            torch.optim.SGD([dict(params=[each]) for each in WEIGHTS], lr=1.0, momentum=0.9),
+            '2 parameters in 2 groups, and the config asks for 2 parameters in 1 group',
+        ),
+        (
+            torch.optim.SGD(WEIGHTS[:1], lr=1.0),
+            '1 parameters in 1 group, and the config asks for 2 parameters in 1 group',
+        ),
+        (
+            torch.optim.AdamW(WEIGHTS),
+            'settings amsgrad, betas, .*, and the config asks for settings dampening, momentum',
+        ),
+    ],
+)
+def test_a_training_does_not_resume_with_another_optimizer(trained, tmp_path, optimizer, told):
+    spoil(trained, tmp_path, **groups_of(optimizer))
+    mend = r'Take the optim_wrapper .* load_from=.*iter_4\.pth and without --resume'
+    with pytest.raises(
+        ValueError, match=rf'iter_4\.pth has the state of another optimizer: {told}.*{mend}'
+    ):
+        train(tmp_path, CheckWeightsHook(), resuming=True)
+
+
+def test_groups_of_other_sizes_are_told_by_optimizer():
+    two, one = WEIGHTS, [torch.nn.Parameter(torch.zeros(1)) for _ in range(3)]
+    own = OptimWrapperDict(
+        a=OptimWrapper(torch.optim.SGD(two, lr=1.0)),
+        b=OptimWrapper(torch.optim.SGD([dict(params=one[:1]), dict(params=one[1:])], lr=1.0)),
+    )
+    check_optimizer(own, own.state_dict(), SOURCE)
+    other = torch.optim.SGD([dict(params=one[:2]), dict(params=one[2:])], lr=1.0)
+    state = dict(own.state_dict(), b=other.state_dict())
+    with pytest.raises(
+        ValueError, match=r'another optimizer b: parameter groups of 2, 1, and .* 1, 2'
+    ):
+        check_optimizer(own, state, SOURCE)
+    with pytest.raises(ValueError, match='another optimizer a: 0 parameters in 0 groups, and'):
+        check_optimizer(own, other.state_dict(), SOURCE)
+
+
+def test_settings_that_a_newer_torch_adds_do_not_matter():
+    wrapper = OptimWrapper(torch.optim.SGD(WEIGHTS, lr=1.0))
+    state = wrapper.state_dict()
+    del state['param_groups'][0]['maximize']
+    check_optimizer(wrapper, state, SOURCE)
+
+
 def test_a_training_resumes_from_what_fits(trained, tmp_path):
     spoil(trained, tmp_path)
     assert train(tmp_path, CheckWeightsHook(), resuming=True).iter == ITERATIONS
 
 
-def test_a_network_is_not_opened_with_weights_of_another(tmp_path, monkeypatch):
+@pytest.fixture
+def tool(monkeypatch):
+    """The tool's module, for which every config is that of a Regression."""
     tool = load_tool('analysis/trained_model.py')
     monkeypatch.setattr(tool.compat, 'load_checkpoints_safely', lambda: None)
     monkeypatch.setattr(tool.Config, 'fromfile', lambda path: tool.Config(dict(model={})))
-    monkeypatch.setattr(tool, 'init_model', lambda cfg, source, device: Regression())
+    monkeypatch.setattr(tool, 'init_model', lambda cfg, device: Regression())
+    return tool
+
+
+def test_a_network_is_not_opened_with_weights_of_another(tool, tmp_path):
     torch.save({'state_dict': OTHER_CLASSES}, tmp_path / 'a.pth')
     assert checkpoint.load_checkpoint(Regression(), str(tmp_path / 'a.pth'))  # as mmengine does
     with pytest.raises(ValueError, match=r'layer\.weight is 3 x 2'):
         tool.open_trained('config.py', str(tmp_path / 'a.pth'), {})
+
+
+def test_a_network_is_opened_with_one_reading_of_its_file(tool, tmp_path, monkeypatch):
+    state, read = {name: value + 1 for name, value in weights().items()}, []
+    torch.save({'state_dict': state, 'meta': {'dataset_meta': {'classes': 'ab'}}}, tmp_path / 'a')
+    load = checkpoint.CheckpointLoader.load_checkpoint
+    monkeypatch.setattr(
+        checkpoint.CheckpointLoader,
+        'load_checkpoint',
+        lambda *args: read.append(args) or load(*args),
+    )
+    _, model = tool.open_trained('config.py', str(tmp_path / 'a'), {})
+    assert len(read) == 1
+    assert model.dataset_meta == {'classes': 'ab'}
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())

@@ -5,12 +5,12 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 from mmseg.apis import init_model
 from torch import nn
 
 from mmseg_rmi import compat, launch
-from mmseg_rmi.trained_weights import check_weights
+from mmseg_rmi.trained_weights import check_weights, find_weights
 
 
 def open_trained(
@@ -29,6 +29,9 @@ def open_trained(
     cfg.launcher = 'none'
     init_default_scope('mmseg')
     launch.fall_back_to_cpu(cfg)
-    model = init_model(cfg, checkpoint, device='cpu')
-    check_weights(model, CheckpointLoader.load_checkpoint(checkpoint, 'cpu'), checkpoint)
+    model = init_model(cfg, device='cpu')
+    content = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
+    check_weights(model, content, checkpoint)
+    load_state_dict(model, find_weights(content))
+    model.dataset_meta = content.get('meta', {}).get('dataset_meta')
     return cfg, model
