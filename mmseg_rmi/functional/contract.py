@@ -83,6 +83,24 @@ def batch_normalizers(labels: Tensor, ignore_index: int = 255) -> Normalizers:
     return Normalizers(valid + 1, torch.full_like(valid, len(labels)))
 
 
+def term_scales(
+    normalizers: Normalizers, settings: RMISettings, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    """Return ``lambda / pixels`` and ``(1 - lambda) / images``, the factors of the two sums.
+
+    Args:
+        normalizers: the divisors.
+        settings: the constants of the loss.
+        dtype: of the factors.
+
+    Example:
+        >>> term_scales(Normalizers(torch.tensor(4), torch.tensor(2)), RMISettings())
+        (tensor(0.1250, dtype=torch.float64), tensor(0.2500, dtype=torch.float64))
+    """
+    pixels, images = (divisor.to(dtype) for divisor in normalizers)
+    return settings.loss_lambda / pixels, (1 - settings.loss_lambda) / images
+
+
 def default_region_dtype(device: torch.device) -> torch.dtype:
     """Return float64 where the device has it, else float32.
 

@@ -119,10 +119,10 @@ def launch_both_passes(dtype, shapes, options, weighted):
     weights: tuple = (None, None)
     if weighted:
         weights = torch.empty(labels.shape) if shape[2:] == size else None, torch.empty(shape[1])
-    divisors = [torch.empty(())] * 2
+    scales = [torch.empty((), dtype=torch.float64)] * 2
     plan = launch.Plan(shape, size, parameters)
-    _, kept = launch.forward(logits, labels, *weights, *divisors, plan, True)
-    launch.backward(divisors[0], logits, *weights, *divisors, kept, plan)
+    _, kept = launch.forward(logits, labels, *weights, *scales, plan, True)
+    launch.backward(torch.empty(()), logits, *weights, *scales, kept, plan)
 
 
 @pytest.mark.parametrize(('capability', 'dtype', 'shapes', 'options'), CASES.values(), ids=CASES)
@@ -148,6 +148,14 @@ def test_cases_launch_every_kernel(launches):
     for _, *case in CASES.values():
         launch_both_passes(*case, weighted=False)
     assert {kernel.__name__ for kernel, *_ in launches} == set(KERNELS)
+
+
+def test_kernels_are_not_compiled_anew_for_another_lambda(launches):
+    """A warm-up changes it in every iteration."""
+    for loss_lambda in (0.75, 0.5):
+        launch_both_passes(torch.float32, LOW, dict(loss_lambda=loss_lambda), weighted=False)
+    number = len(launches) // 2
+    assert launches[:number] == launches[number:]
 
 
 @pytest.mark.parametrize('ignored', ['zero', 'exclude'])

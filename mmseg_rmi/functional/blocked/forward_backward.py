@@ -19,7 +19,13 @@ from mmseg_rmi.functional.blocked.chunk import Chunk, RegionTarget, read_chunk
 from mmseg_rmi.functional.blocked.interpolation import bilinear_adjoint
 from mmseg_rmi.functional.blocked.pooling import Pooling
 from mmseg_rmi.functional.blocked.workspace import Workspace, host_can_read
-from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms, working_dtype
+from mmseg_rmi.functional.contract import (
+    Normalizers,
+    Parameters,
+    RMITerms,
+    term_scales,
+    working_dtype,
+)
 from mmseg_rmi.functional.reference import count_correct
 
 
@@ -38,7 +44,8 @@ def rmi_terms(
     Raises:
         RuntimeError: when a second derivative is asked for.
     """
-    others = (labels, pixel_weight, class_weight, *normalizers)
+    scales = term_scales(normalizers, parameters.settings, parameters.region_dtype)
+    others = (labels, pixel_weight, class_weight, *scales)
     if torch.is_grad_enabled() and logits.requires_grad:
         return RMITerms(*_RMIFunction.apply(logits, parameters, *others))
     return forward_backward(parameters, None, logits, *others)
@@ -97,8 +104,8 @@ def forward_backward(
     labels: Tensor,
     pixel_weight: Tensor | None,
     class_weight: Tensor | None,
-    pixels: Tensor,
-    images: Tensor,
+    pixel_scale: Tensor,
+    region_scale: Tensor,
 ) -> RMITerms:
     """Compute the loss of a batch, chunk by chunk of images, and write its gradient.
 
@@ -110,13 +117,11 @@ def forward_backward(
         labels: ``B x H x W``.
         pixel_weight: ``B x H x W``.
         class_weight: ``C``.
-        pixels: divisor of the pixel-wise term.
-        images: divisor of the region term.
+        pixel_scale: factor of the sum over pixels.
+        region_scale: factor of the sum over images.
     """
     workspace = Workspace(logits, labels, parameters)
-    loss_lambda, region_dtype = parameters.settings.loss_lambda, parameters.region_dtype
-    pixel_scale = (loss_lambda / pixels.to(region_dtype)).to(workspace.dtype)
-    region_scale = (1 - loss_lambda) / images.to(region_dtype)
+    pixel_scale = pixel_scale.to(workspace.dtype)
     found = [
         _chunk_terms(
             logits[part],

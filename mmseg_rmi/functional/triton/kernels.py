@@ -811,15 +811,14 @@ def add_up(
     partials,
     bounds,
     scores,
-    pixels,
-    images,
+    pixel_scale,
+    region_scale,
     total_out,
     region_out,
     score_out,
     correct_out,
     tiles,
     maps,
-    PIXEL_SHARE: tl.constexpr,
     REGION: tl.constexpr,
     SCORE: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -833,8 +832,7 @@ def add_up(
         entropy += tl.load(partials + at * 2, mask=at < tiles, other=0.0)
         if SCORE:
             correct += tl.load(partials + at * 2 + 1, mask=at < tiles, other=0.0)
-    share = tl.full([], PIXEL_SHARE, tl.float64)
-    total = share * tl.sum(entropy) / tl.load(pixels).to(tl.float64)
+    total = tl.load(pixel_scale) * tl.sum(entropy)
     region = tl.zeros([], tl.float64)
     score = tl.zeros([], tl.float64)
     if REGION:
@@ -849,7 +847,7 @@ def add_up(
                 known = value == value
                 scored += tl.where(known, value, 0.0)
                 number += tl.where(known, 1.0, 0.0)
-        region = (1.0 - share) * tl.sum(bound) / tl.load(images).to(tl.float64)
+        region = tl.load(region_scale) * tl.sum(bound)
         score = tl.sum(scored) / tl.maximum(tl.sum(number), 1.0)
     tl.store(total_out, (total + region).to(tl.float32))
     tl.store(region_out, region.to(tl.float32))
@@ -1008,20 +1006,16 @@ def _scale_of_pixels(
 
 
 @triton.jit
-def _scales(incoming, pixels, images, PIXEL_SHARE: tl.constexpr):
-    """Return what the gradients of the pixel term and of the bounds are multiplied by."""
-    above = tl.load(incoming).to(tl.float64)
-    share = tl.full([], PIXEL_SHARE, tl.float64)
-    pixel_scale = above * share / tl.load(pixels).to(tl.float64)
-    region_scale = above * (1.0 - share) / tl.load(images).to(tl.float64)
-    return pixel_scale.to(tl.float32), region_scale.to(tl.float32)
+def _scale_by(incoming, scale):
+    """Return the factor of a sum's gradient: its own times what comes from above."""
+    return (tl.load(incoming).to(tl.float64) * tl.load(scale)).to(tl.float32)
 
 
 @triton.jit
 def write_gradient(
     incoming,
-    pixels,
-    images,
+    pixel_scale,
+    region_scale,
     logits,
     targets,
     pixel_weight,
@@ -1050,7 +1044,6 @@ def write_gradient(
     map_width,
     cells,
     cell_columns,
-    PIXEL_SHARE: tl.constexpr,
     FACTOR: tl.constexpr,
     PADDING: tl.constexpr,
     SIDE: tl.constexpr,
@@ -1075,7 +1068,8 @@ def write_gradient(
     pixel = image.to(tl.int64) * height * width + rows * width + columns
     target = tl.load(targets + pixel, mask=inside, other=VOID).to(tl.int32)
     valid = target != VOID
-    pixel_scale, region_scale = _scales(incoming, pixels, images, PIXEL_SHARE)
+    pixel_scale = _scale_by(incoming, pixel_scale)
+    region_scale = _scale_by(incoming, region_scale)
     scale = _scale_of_pixels(
         target,
         valid,
@@ -1218,8 +1212,8 @@ def _read_rows(
 @triton.jit
 def write_low_gradient(
     incoming,
-    pixels,
-    images,
+    pixel_scale,
+    region_scale,
     logits,
     targets,
     class_weight,
@@ -1252,7 +1246,6 @@ def write_low_gradient(
     cell_columns,
     support_rows,
     owned,
-    PIXEL_SHARE: tl.constexpr,
     FACTOR: tl.constexpr,
     PADDING: tl.constexpr,
     ALIGN_CORNERS: tl.constexpr,
@@ -1289,7 +1282,8 @@ def write_low_gradient(
     taken = tl.reshape(taken, [OWNED * SUPPORT])
     is_owned = (low < low_width) & (tl.arange(0, OWNED) < owned)
 
-    pixel_scale, region_scale = _scales(incoming, pixels, images, PIXEL_SHARE)
+    pixel_scale = _scale_by(incoming, pixel_scale)
+    region_scale = _scale_by(incoming, region_scale)
     first_row = _first_of_support(low_row, stretch_h, ALIGN_CORNERS)
     above = tl.maximum(low_row - 1, 0) * logit_h
     below = tl.minimum(low_row + 1, low_height - 1) * logit_h

@@ -252,8 +252,8 @@ def forward(
     labels: Tensor,
     pixel_weight: Tensor | None,
     class_weight: Tensor | None,
-    pixels: Tensor,
-    images: Tensor,
+    pixel_scale: Tensor,
+    region_scale: Tensor,
     plan: Plan,
     with_gradient: bool,
 ) -> tuple[RMITerms, Kept]:
@@ -264,8 +264,8 @@ def forward(
         labels: ``B x H x W``.
         pixel_weight: ``B x H x W``.
         class_weight: ``C``, float32, contiguous.
-        pixels: divisor of the pixel term.
-        images: divisor of the region term.
+        pixel_scale: factor of the sum over pixels, float64.
+        region_scale: factor of the sum over images, float64.
         plan: the sizes and the constants of the call.
         with_gradient: whether to find ``slopes``.
     """
@@ -335,12 +335,11 @@ def forward(
         partials,
         bounds,
         scores,
-        pixels,
-        images,
+        pixel_scale,
+        region_scale,
         *terms,
         len(partials),
         maps,
-        PIXEL_SHARE=parameters.settings.loss_lambda,
         REGION=plan.region,
         SCORE=parameters.with_score,
         BLOCK=WIDE_BLOCK,
@@ -504,8 +503,8 @@ def backward(
     logits: Tensor,
     pixel_weight: Tensor | None,
     class_weight: Tensor | None,
-    pixels: Tensor,
-    images: Tensor,
+    pixel_scale: Tensor,
+    region_scale: Tensor,
     kept: Kept,
     plan: Plan,
 ) -> Tensor:
@@ -516,8 +515,8 @@ def backward(
         logits: as those that follow, of the forward pass.
         pixel_weight: ``B x H x W``.
         class_weight: ``C``.
-        pixels: divisor of the pixel term.
-        images: divisor of the region term.
+        pixel_scale: factor of the sum over pixels, float64.
+        region_scale: factor of the sum over images, float64.
         kept: of the forward pass.
         plan: the sizes and the constants of the call.
 
@@ -529,7 +528,6 @@ def backward(
         logits = logits.contiguous()
     averages = _average_slopes(logits, kept, plan)
     options = dict(
-        PIXEL_SHARE=plan.parameters.settings.loss_lambda,
         FACTOR=plan.factor,
         PADDING=plan.padding,
         MAX=plan.takes_maximum,
@@ -541,7 +539,10 @@ def backward(
     class_weight = logits if class_weight is None else class_weight
     if plan.streamed:
         _launch_low_gradient(
-            (incoming, pixels, images, logits, kept.targets, class_weight, *kept[1:], averages),
+            (
+                *(incoming, pixel_scale, region_scale),
+                *(logits, kept.targets, class_weight, *kept[1:], averages),
+            ),
             gradient,
             plan,
             options,
@@ -549,8 +550,8 @@ def backward(
         return gradient
     kernels.write_gradient[(plan.tiles, len(logits))](
         incoming,
-        pixels,
-        images,
+        pixel_scale,
+        region_scale,
         logits,
         kept.targets,
         logits if pixel_weight is None else pixel_weight,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmseg_rmi.functional.blocked.forward_backward import refuse_second_derivative
-from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms
+from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms, term_scales
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.functional.triton import launch
 
@@ -35,9 +35,9 @@ def rmi_terms(
     """Compute the loss, see :func:`mmseg_rmi.functional.reference.rmi_terms`."""
     if class_weight is not None:
         class_weight = class_weight.to(logits.device, torch.float32).contiguous()
-    pixels, images = (divisor.to(logits.device) for divisor in normalizers)
+    scales = (scale.to(logits.device) for scale in term_scales(normalizers, parameters.settings))
     with_gradient = torch.is_grad_enabled() and logits.requires_grad
-    tensors = (logits, labels, pixel_weight, class_weight, pixels, images)
+    tensors = (logits, labels, pixel_weight, class_weight, *scales)
     return RMITerms(*_forward(*tensors, with_gradient, *_as_constants(parameters))[:4])
 
 
@@ -75,7 +75,7 @@ _find_plan = functools.lru_cache(maxsize=256)(_make_plan)
     'mmseg_rmi::rmi_forward',
     mutates_args=(),
     schema='(Tensor logits, Tensor labels, Tensor? pixel_weight, Tensor? class_weight, '
-    f'Tensor pixels, Tensor images, bool with_gradient, {CONSTANTS}) '
+    f'Tensor pixel_scale, Tensor region_scale, bool with_gradient, {CONSTANTS}) '
     f'-> (Tensor total, Tensor region, Tensor score, Tensor correct, {KEPT})',
 )
 def _forward(*arguments: Any) -> tuple[Tensor, ...]:
@@ -99,7 +99,7 @@ def _(logits: Tensor, labels: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     'mmseg_rmi::rmi_backward',
     mutates_args=(),
     schema='(Tensor incoming, Tensor logits, Tensor? pixel_weight, Tensor? class_weight, '
-    f'Tensor pixels, Tensor images, {KEPT}, {CONSTANTS}) -> Tensor gradient',
+    f'Tensor pixel_scale, Tensor region_scale, {KEPT}, {CONSTANTS}) -> Tensor gradient',
 )
 def _backward(*arguments: Any) -> Tensor:
     logits, targets = arguments[1], arguments[6]
