@@ -116,6 +116,19 @@ def working_dtype(logits: Tensor) -> torch.dtype:
     return torch.promote_types(logits.dtype, torch.float32)
 
 
+def zero_if_finite(values: Tensor) -> Tensor:
+    """Return 0, or NaN if a value is not finite: an infinite one, which a sigmoid would hide.
+
+    Unlike ``0 * values.sum()`` it does not overflow where finite values are very large.
+
+    Example:
+        >>> zero_if_finite(torch.tensor([3e38, 3e38])), zero_if_finite(torch.tensor([torch.inf]))
+        (tensor(0.), tensor(nan))
+    """
+    low, high = values.aminmax()
+    return low.mul(0) + high.mul(0)
+
+
 def promote(logits: Tensor) -> Tensor:
     """Return logits in the working type."""
     return logits.to(working_dtype(logits))

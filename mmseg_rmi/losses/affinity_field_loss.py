@@ -133,7 +133,7 @@ class AffinityFieldLoss(SegmentationLoss):
             loss = _cross_entropy_sum(logits, labels, weight, ignore_index) / pixels
             loss = loss + self.decay_base ** -_progress(affinity.detach()) * affinity
             # Both terms skip ignored pixels, but a NaN among their logits must not go unnoticed.
-            loss = loss + 0 * logits.sum()
+            loss = loss + (0 * logits).sum()
         return propagate_nonfinite(self.loss_weight * loss)
 
     @property

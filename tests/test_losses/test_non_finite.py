@@ -43,6 +43,18 @@ def test_one_bad_logit_makes_loss_and_gradient_non_finite(loss, value, label, dt
 
 
 @every_loss
+def test_channel_masked_by_the_least_number_is_finite(loss):
+    logits, labels = make_batch(classes=4)
+    labels[labels == 3] = 0
+    logits[:, 3] = torch.finfo(torch.float32).min
+    measured, gradient = value_and_gradient(loss, logits, labels)
+    assert measured.isfinite()
+    assert gradient.isfinite().all()
+    moderate = logits.clamp(min=-1e3)
+    torch.testing.assert_close(measured, loss(moderate, labels), atol=0, rtol=1e-6)
+
+
+@every_loss
 @every_value
 def test_bad_logits_of_a_batch_without_a_valid_pixel_are_not_hidden(loss, value):
     logits, labels = make_batch()

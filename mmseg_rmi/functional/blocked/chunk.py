@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmseg_rmi.functional.blocked.workspace import Workspace, host_can_read
+from mmseg_rmi.functional.contract import zero_if_finite
 from mmseg_rmi.functional.regions import kept_regions
 
 
@@ -171,5 +172,5 @@ def _log_sum_exp(logits: Tensor, workspace: Workspace) -> Tensor:
         values = logits[:, block].to(workspace.dtype)
         scratch = workspace.scratch_like(values)
         total += torch.sub(values, highest, out=scratch).exp_().sum(dim=1, keepdim=True)
-        total += 0 * values.sum()
+        total += zero_if_finite(values)
     return total.log_().add_(highest)

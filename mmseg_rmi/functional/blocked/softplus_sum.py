@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmseg_rmi.functional.contract import zero_if_finite
+
 # Products of this many factors in [1, 2], and their inverses, are normal numbers in float32.
 LARGEST_PRODUCT = 60
 
@@ -49,7 +51,7 @@ class SoftplusSum:
             positive.mul_(class_weight)
         for part in positive.split(1, dim=1):
             total += part
-        total += 0 * logits.sum()  # NaN for what a sigmoid would hide, an infinite logit
+        total += zero_if_finite(logits)
         probability = torch.sigmoid(logits, out=out)
         margin = torch.sub(probability, 0.5, out=scratch).abs_()  # max(p, 1 - p) = 1/2 + margin
         if class_weight is not None:
