@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmseg_rmi.functional.contract import promote
 from mmseg_rmi.functional.downsampling import downsample
-from mmseg_rmi.functional.reference import one_hot
+from mmseg_rmi.functional.maps import one_hot
 from mmseg_rmi.utils.tracing import in_functorch
 
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))

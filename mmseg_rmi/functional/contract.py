@@ -132,3 +132,15 @@ def zero_if_finite(values: Tensor) -> Tensor:
 def promote(logits: Tensor) -> Tensor:
     """Return logits in the working type."""
     return logits.to(working_dtype(logits))
+
+
+def refuse_second_derivative() -> None:
+    """Raise in a backward pass that is recorded, which would take the gradient for a constant.
+
+    ``once_differentiable`` of torch does so only if what comes from above requires a gradient.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            'the gradient of the RMI loss cannot be differentiated: call backward without '
+            "create_graph=True, or take impl='reference'"
+        )

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms, promote
+from mmseg_rmi.functional.maps import count_correct, one_hot
 from mmseg_rmi.functional.mutual_information import log_volume, region_score
 from mmseg_rmi.functional.regions import kept_regions, paired_points
 from mmseg_rmi.functional.settings import RMISettings
@@ -53,8 +54,11 @@ def rmi_terms(
     region = score = correct = torch.zeros_like(total)
     if settings.loss_lambda < 1:
         probability = activate(logits, settings.activation) * valid
-        truth_points, points = _centred_points(truth, probability, valid, parameters)
-        bounds = negative_lower_bounds(truth_points, points, valid, settings)
+        kept = kept_regions(valid, settings)
+        truth_points, points = paired_points(
+            truth.to(probability.dtype), probability, kept, settings, parameters.region_dtype
+        )
+        bounds = negative_lower_bounds(truth_points, points, valid, kept, settings)
         region = (1 - settings.loss_lambda) * bounds.sum() / normalizers.images
         total, region = total + region.to(total.dtype), region.detach().to(total.dtype)
         if parameters.with_score:
@@ -111,7 +115,11 @@ def pixel_losses(
 
 
 def negative_lower_bounds(
-    truth: Tensor, prediction: Tensor, valid: Tensor, settings: RMISettings
+    truth: Tensor,
+    prediction: Tensor,
+    valid: Tensor,
+    kept: Tensor | None,
+    settings: RMISettings,
 ) -> Tensor:
     """Compute ``-I_l`` of every image and class (Eq. 14, 15), less its floor if ``nonnegative``.
 
@@ -119,6 +127,7 @@ def negative_lower_bounds(
         truth: Y, ``B x C x d x n``, centred and scaled points of the one-hot maps.
         prediction: P, ``B x C x d x n``, likewise of the probabilities.
         valid: ``B x 1 x H x W``, boolean.
+        kept: ``B x 1 x n``, boolean, the regions that count; None if all do.
         settings: the constants of the loss.
 
     Returns:
@@ -127,51 +136,6 @@ def negative_lower_bounds(
     bound = log_volume(truth, prediction, settings.ridge) / (2 * settings.dimension)
     # below 0 by rounding alone
     bound = bound.clamp(min=0) if settings.nonnegative else bound + settings.floor
-    kept = kept_regions(valid, settings)
     if kept is None:
         return bound * (valid.flatten(1).any(dim=1, keepdim=True) & (truth.shape[-1] >= 2))
     return bound * (kept.sum(dim=-1) >= 2)
-
-
-def one_hot(labels: Tensor, channels: int, ignore_index: int = 255) -> Tensor:
-    """Return one boolean map per class, false where ignored; one channel is the map of label 1.
-
-    Args:
-        labels: ``B x H x W``, integer.
-        channels: C.
-        ignore_index: label of pixels that do not count.
-
-    Returns:
-        ``B x C x H x W``, boolean.
-
-    Example:
-        >>> one_hot(torch.tensor([[[0, 1, 255]]]), 2).int()[0, :, 0]
-        tensor([[1, 0, 0],
-                [0, 1, 0]], dtype=torch.int32)
-    """
-    first = 1 if channels == 1 else 0
-    classes = torch.arange(first, first + channels, device=labels.device).reshape(-1, 1, 1)
-    labels = labels.unsqueeze(1)
-    return (labels == classes) & (labels != ignore_index)
-
-
-def count_correct(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-    """Count the valid pixels of which the prediction is right, see :class:`RMITerms`."""
-    if logits.shape[1] == 1:
-        prediction = (logits[:, 0] > 0).to(labels.dtype)
-    else:
-        prediction = logits.argmax(dim=1)
-    return ((prediction == labels) & (labels != ignore_index)).sum()
-
-
-def _centred_points(
-    truth: Tensor, probability: Tensor, valid: Tensor, parameters: Parameters
-) -> tuple[Tensor, Tensor]:
-    kept = kept_regions(valid, parameters.settings)
-    return paired_points(
-        truth.to(probability.dtype),
-        probability,
-        kept,
-        parameters.settings,
-        parameters.region_dtype,
-    )

@@ -5,10 +5,12 @@ Shapes: ``h x w`` map, ``n = (h - R + 1) * (w - R + 1)`` points.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from mmseg_rmi.functional.downsampling import downsample
+from mmseg_rmi.functional.downsampling import downsample, pooled_side
 from mmseg_rmi.functional.settings import RMISettings
 
 # A truth whose variance per point is below this varies by rounding alone: its values lie in [0, 1].
@@ -147,3 +149,36 @@ def covariance_scale(truth: Tensor, kept: Tensor | None, covariance: str) -> Ten
     if kept is None:
         return truth.new_full((1, 1), 1 / truth.shape[-1])
     return 1 / kept.sum(dim=-1).clamp(min=1).to(truth.dtype)[..., None, None]
+
+
+def check_region_fits(size: Sequence[int], settings: RMISettings) -> None:
+    """Raise if a region is larger than the down-sampled maps.
+
+    Args:
+        size: ``(H, W)`` of labels or logits, at full resolution.
+        settings: the constants of the loss.
+
+    Raises:
+        ValueError: says from which size of crops, or up to which factor, one fits.
+
+    Example:
+        >>> check_region_fits((12, 12), RMISettings(region_size=3, downsample_factor=4))
+    """
+    region, factor = settings.region_size, settings.downsample_factor
+    side = min(size)
+    if pooled_side(side, settings.downsample, factor) >= region:
+        return
+    fitting = [f for f in range(1, factor) if pooled_side(side, settings.downsample, f) >= region]
+    crop = next(
+        s
+        for s in range(side, region * factor + 1)
+        if pooled_side(s, settings.downsample, factor) >= region
+    )
+    mend = f'use crops of at least {crop} x {crop}'
+    if fitting:
+        mend += f' or a downsample_factor of at most {fitting[-1]}'
+    height, width = (pooled_side(s, settings.downsample, factor) for s in size)
+    raise ValueError(
+        f'region_size={region} is larger than the down-sampled map of {height} x {width} '
+        f'(full size {size[0]} x {size[1]}, downsample_factor={factor}): {mend}'
+    )

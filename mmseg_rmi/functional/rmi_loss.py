@@ -21,8 +21,10 @@ from mmseg_rmi.functional.contract import (
     batch_normalizers,
     default_region_dtype,
 )
+from mmseg_rmi.functional.regions import check_region_fits
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.checks import check_choice
+from mmseg_rmi.utils.labels import widen_labels
 from mmseg_rmi.utils.tracing import full_precision, needs_plain_operations
 
 IMPLEMENTATIONS = ('auto', 'reference', 'torch', 'triton')
@@ -45,7 +47,7 @@ def rmi_loss(
     Args:
         logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C = 1 is a binary map.
         labels: ``B x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1) or ``ignore_index``;
-            other values are not looked for.
+            other values are not checked.
         settings: the constants of the loss; those of the released code by default.
         ignore_index: label of pixels that do not count.
         pixel_weight: ``B x H x W``, scales the pixel-wise term.
@@ -59,8 +61,8 @@ def rmi_loss(
         Scalar, in nats, of the logits' type, but float32 for half precision.
 
     Raises:
-        ValueError: settings that one channel cannot have, an ``impl`` that is unknown or cannot
-            compute this.
+        ValueError: settings that one channel cannot have, maps too small for a region, an ``impl``
+            that is unknown or cannot compute this.
         RuntimeError: in a backward pass with ``create_graph=True``, unless ``impl='reference'``.
 
     Source: Zhao et al., "Region Mutual Information Loss for Semantic Segmentation", NeurIPS 2019.
@@ -73,7 +75,7 @@ def rmi_loss(
         >>> bool(rmi_loss(logits - logits.grad, labels) < loss)
         True
     """
-    settings = settings or RMISettings()
+    settings, labels = settings or RMISettings(), widen_labels(labels)
     region_dtype = region_dtype or default_region_dtype(logits.device)
     parameters = Parameters(settings, ignore_index, region_dtype=region_dtype)
     rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:], region_dtype)
@@ -123,7 +125,7 @@ def streamed_rmi_loss(
         >>> logits.grad.shape
         torch.Size([2, 3, 8, 8])
     """
-    settings = settings or RMISettings()
+    settings, labels = settings or RMISettings(), widen_labels(labels)
     region_dtype = region_dtype or default_region_dtype(logits.device)
     parameters = Parameters(settings, ignore_index, align_corners, True, region_dtype)
     rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:], region_dtype)
@@ -149,14 +151,17 @@ def find_implementation(
         region_dtype: as of :func:`rmi_loss`.
 
     Raises:
-        ValueError: settings that one channel cannot have, an ``impl`` that is unknown or cannot
-            compute this; says why.
+        ValueError: settings that one channel cannot have, maps too small for a region, an ``impl``
+            that is unknown or cannot compute this; says why.
 
     Example:
         >>> find_implementation('auto', torch.zeros(1, 2, 8, 8), RMISettings()) is blocked.rmi_terms
         True
     """
     check_choice('impl', impl, IMPLEMENTATIONS)
+    size = size or logits.shape[2:]
+    if settings.loss_lambda < 1:
+        check_region_fits(size, settings)
     if logits.shape[1] == 1:
         _refuse_softmax(settings)
     if impl == 'reference' or (impl == 'auto' and needs_plain_operations()):

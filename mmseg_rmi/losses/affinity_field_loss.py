@@ -94,7 +94,8 @@ class AffinityFieldLoss(SegmentationLoss):
         labels: Tensor,
         weight: Tensor | None = None,
         ignore_index: int | EllipsisType | None = ...,
-        **kwargs: Any,
+        avg_factor: float | None = None,
+        reduction_override: str | None = None,
     ) -> Tensor:
         """Compute the loss of a batch.
 
@@ -103,7 +104,8 @@ class AffinityFieldLoss(SegmentationLoss):
             labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` or ``ignore_index``.
             weight: ``B x H x W``, scales the cross entropy.
             ignore_index: label to ignore; None ignores nothing; the constructor's by default.
-            **kwargs: ``reduction_override`` and ``avg_factor``, accepted only without effect.
+            avg_factor: None; the loss is normalised by its own pixels.
+            reduction_override: None or ``'mean'``.
 
         Returns:
             Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not.
@@ -113,7 +115,9 @@ class AffinityFieldLoss(SegmentationLoss):
                 small.
             TypeError: logits that are not floating point, labels that are not integer.
         """
-        labels, ignore_index = self.check_call(logits, labels, weight, ignore_index, **kwargs)
+        labels, ignore_index = self.check_call(
+            logits, labels, weight, ignore_index, avg_factor, reduction_override
+        )
         self._check_channels(logits)
         self._check_neighbours_fit(logits)
         labels = labels.long()

@@ -53,16 +53,21 @@ class SegmentationLoss(nn.Module):
         labels: Tensor,
         weight: Tensor | None,
         ignore_index: int | EllipsisType | None,
-        **kwargs: Any,
+        avg_factor: float | None = None,
+        reduction_override: str | None = None,
+        *,
+        same_size: bool = True,
     ) -> tuple[Tensor, int]:
         """Check the arguments of a call.
 
         Args:
-            logits: as those that follow, of the call.
+            logits: ``B x C x H x W``.
             labels: ``B x H x W`` or ``B x 1 x H x W``.
             weight: ``B x H x W``.
             ignore_index: label to ignore; the constructor's if ``...``.
-            **kwargs: further arguments of :func:`.validation.check_inputs`.
+            avg_factor: as the two that follow, see :func:`.validation.check_inputs`.
+            reduction_override: of the call.
+            same_size: of logits and labels.
 
         Returns:
             Labels, ``B x H x W``, int32 or int64, and the label to ignore.
@@ -73,7 +78,15 @@ class SegmentationLoss(nn.Module):
         """
         ignore_index = self.ignore_index if ignore_index is ... else ignore_index
         labels = squeeze_labels(labels)
-        check_inputs(logits, labels, weight, ignore_index, **kwargs)
+        check_inputs(
+            logits,
+            labels,
+            weight,
+            ignore_index,
+            avg_factor,
+            reduction_override,
+            same_size=same_size,
+        )
         labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
         self.label_watch.see(labels, ignore_index)
         return labels, ignore_index

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, RMITerms, rmi_loss, streamed_rmi_loss
+from mmseg_rmi.functional.regions import check_region_fits
 from mmseg_rmi.functional.rmi_loss import IMPLEMENTATIONS
 from mmseg_rmi.functional.scales import as_factors, split_scales, sum_scales
 from mmseg_rmi.losses.base import SegmentationLoss
 from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_normalizers
-from mmseg_rmi.losses.validation import check_region_fits
 from mmseg_rmi.utils.checks import check_choice
 
 
@@ -113,7 +113,8 @@ class RMILoss(SegmentationLoss):
         labels: Tensor,
         weight: Tensor | None = None,
         ignore_index: int | EllipsisType | None = ...,
-        **kwargs: Any,
+        avg_factor: float | None = None,
+        reduction_override: str | None = None,
     ) -> Tensor:
         """Compute the loss of a batch.
 
@@ -123,7 +124,8 @@ class RMILoss(SegmentationLoss):
                 or ``ignore_index``.
             weight: ``B x H x W``, scales the pixel-wise term.
             ignore_index: label to ignore; None ignores nothing; the constructor's by default.
-            **kwargs: ``reduction_override`` and ``avg_factor``, accepted only without effect.
+            avg_factor: None; the loss is normalised by its own pixels and images.
+            reduction_override: None or ``'mean'``.
 
         Returns:
             Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not.
@@ -132,7 +134,9 @@ class RMILoss(SegmentationLoss):
             ValueError: shapes, devices, labels or reduction that do not fit, maps too small.
             TypeError: logits that are not floating point, labels that are not integer.
         """
-        labels, ignore_index = self.check_call(logits, labels, weight, ignore_index, **kwargs)
+        labels, ignore_index = self.check_call(
+            logits, labels, weight, ignore_index, avg_factor, reduction_override
+        )
         self._check_settings_fit(logits, labels)
         normalizers = global_normalizers(labels, ignore_index)
         losses = [
@@ -200,7 +204,7 @@ class RMILoss(SegmentationLoss):
         check_class_weight(self.class_weight, logits)
         if self.settings.loss_lambda < 1:
             for _, settings in self.scales:
-                check_region_fits(labels, settings)
+                check_region_fits(labels.shape[1:], settings)
 
     @property
     def scales(self) -> list[tuple[float, RMISettings]]:

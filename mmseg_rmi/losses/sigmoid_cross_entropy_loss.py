@@ -12,7 +12,6 @@ from mmseg_rmi.losses.base import SegmentationLoss
 from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_normalizers
-from mmseg_rmi.utils.tracing import full_precision
 
 SETTINGS = RMISettings(loss_lambda=1.0)
 
@@ -60,7 +59,8 @@ class SigmoidCrossEntropyLoss(SegmentationLoss):
         labels: Tensor,
         weight: Tensor | None = None,
         ignore_index: int | EllipsisType | None = ...,
-        **kwargs: Any,
+        avg_factor: float | None = None,
+        reduction_override: str | None = None,
     ) -> Tensor:
         """Compute the loss of a batch.
 
@@ -70,7 +70,8 @@ class SigmoidCrossEntropyLoss(SegmentationLoss):
                 or ``ignore_index``.
             weight: ``B x H x W``, factor of each pixel.
             ignore_index: label to ignore; None ignores nothing; the constructor's by default.
-            **kwargs: ``reduction_override`` and ``avg_factor``, accepted only without effect.
+            avg_factor: None; the loss is normalised by its own pixels.
+            reduction_override: None or ``'mean'``.
 
         Returns:
             Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not.
@@ -79,16 +80,17 @@ class SigmoidCrossEntropyLoss(SegmentationLoss):
             ValueError: shapes, devices, labels or reduction that do not fit.
             TypeError: logits that are not floating point, labels that are not integer.
         """
-        labels, ignore_index = self.check_call(logits, labels, weight, ignore_index, **kwargs)
+        labels, ignore_index = self.check_call(
+            logits, labels, weight, ignore_index, avg_factor, reduction_override
+        )
         check_class_weight(self.class_weight, logits)
-        with full_precision(logits.device.type):
-            loss = rmi_loss(
-                logits,
-                labels,
-                SETTINGS,
-                ignore_index=ignore_index,
-                pixel_weight=weight,
-                class_weight=self.class_weight,
-                normalizers=global_normalizers(labels, ignore_index),
-            )
+        loss = rmi_loss(
+            logits,
+            labels,
+            SETTINGS,
+            ignore_index=ignore_index,
+            pixel_weight=weight,
+            class_weight=self.class_weight,
+            normalizers=global_normalizers(labels, ignore_index),
+        )
         return propagate_nonfinite(self.loss_weight * loss)

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmseg_rmi.functional.downsampling import pooled_side
-from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.checks import check_integer, check_number
 from mmseg_rmi.utils.labels import (
     INT32_RANGE,
@@ -56,8 +54,8 @@ def check_inputs(
     labels: Tensor,
     weight: Tensor | None,
     ignore_index: int | None,
-    reduction_override: str | None = None,
     avg_factor: float | None = None,
+    reduction_override: str | None = None,
     *,
     same_size: bool = True,
     name: str = 'logits',
@@ -69,8 +67,8 @@ def check_inputs(
         labels: ``B x H x W``, integer, same device.
         weight: ``B x H x W``, a real number each, same device.
         ignore_index: the one label allowed outside ``[0, C)``; None allows none.
-        reduction_override: only None and ``'mean'`` are possible.
         avg_factor: only None is possible.
+        reduction_override: only None and ``'mean'`` are possible.
         same_size: False for logits that are still to be up-sampled to the labels.
         name: what errors call the logits.
 
@@ -190,34 +188,6 @@ def _check_is_dense(name: str, values: Tensor) -> None:
         raise TypeError(f'{name} must be a dense tensor, got a {kind} one: use {mend}')
 
 
-def check_region_fits(maps: Tensor, settings: RMISettings, name: str = 'logits') -> None:
-    """Raise if a region is larger than the down-sampled maps.
-
-    Args:
-        maps: ``... x H x W``, labels or logits of full resolution.
-        settings: of the loss.
-        name: what errors call the logits.
-    """
-    region, factor = settings.region_size, settings.downsample_factor
-    side = min(maps.shape[-2:])
-    if pooled_side(side, settings.downsample, factor) >= region:
-        return
-    fitting = [f for f in range(1, factor) if pooled_side(side, settings.downsample, f) >= region]
-    crop = next(
-        s
-        for s in range(side, region * factor + 1)
-        if pooled_side(s, settings.downsample, factor) >= region
-    )
-    mend = f'use crops of at least {crop} x {crop}'
-    if fitting:
-        mend += f' or a downsample_factor of at most {fitting[-1]}'
-    height, width = (pooled_side(s, settings.downsample, factor) for s in maps.shape[-2:])
-    raise ValueError(
-        f'region_size={region} is larger than the down-sampled map of {height} x {width} '
-        f'({name} of {maps.shape[-2]} x {maps.shape[-1]}, downsample_factor={factor}): {mend}'
-    )
-
-
 def _check_reduction(reduction_override: str | None, avg_factor: float | None) -> None:
     if reduction_override == 'none':
         raise ValueError(
@@ -244,7 +214,10 @@ def _check_map(name: str, values: Tensor, others: str, logits: Tensor) -> None:
 
 def _check_device(name: str, values: Tensor, others: str, logits: Tensor) -> None:
     if values.device != logits.device:
-        raise ValueError(f'{name} are on {values.device}, the {others} on {logits.device}')
+        raise ValueError(
+            f'{name}.device is {values.device}, that of the {others} {logits.device}: use '
+            f'{name}.to({others}.device)'
+        )
 
 
 def _check_label_values(labels: Tensor, channels: int, ignore_index: int | None) -> None:

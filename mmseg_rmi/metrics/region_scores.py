@@ -7,9 +7,9 @@ from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, region_score
 from mmseg_rmi.functional.contract import default_region_dtype, promote
-from mmseg_rmi.functional.reference import one_hot
-from mmseg_rmi.functional.regions import kept_regions, paired_points
-from mmseg_rmi.losses.validation import check_inputs, check_region_fits
+from mmseg_rmi.functional.maps import one_hot
+from mmseg_rmi.functional.regions import check_region_fits, kept_regions, paired_points
+from mmseg_rmi.losses.validation import check_inputs
 
 
 def region_scores(
@@ -49,7 +49,7 @@ def region_scores(
     """
     settings = settings or RMISettings()
     check_inputs(probabilities, labels, None, ignore_index, name='probabilities')
-    check_region_fits(probabilities, settings, 'probabilities')
+    check_region_fits(probabilities.shape[-2:], settings)
     probabilities, labels = promote(probabilities), labels.long()
     scores = [
         _scores_of_image(probability, label, settings, ignore_index)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, region_score
 from mmseg_rmi.functional.downsampling import downsample
-from mmseg_rmi.functional.reference import one_hot
+from mmseg_rmi.functional.maps import one_hot
 from mmseg_rmi.functional.regions import centre, extract_regions
 
 

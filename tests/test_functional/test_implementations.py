@@ -22,7 +22,7 @@ from helpers.implementations import (
 from helpers.tolerances import assert_close
 from mmseg_rmi.functional import Normalizers, RMISettings
 from mmseg_rmi.functional.contract import batch_normalizers, promote
-from mmseg_rmi.functional.reference import one_hot
+from mmseg_rmi.functional.maps import one_hot
 
 float64 = LOSSES['reference-float64']
 every_loss = pytest.mark.parametrize('loss', LOSSES.values(), ids=LOSSES)

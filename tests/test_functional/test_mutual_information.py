@@ -89,7 +89,7 @@ def lower_bound(truth, prediction, size):
     truth, prediction = truth[None, None], prediction[None, None]
     valid = torch.ones_like(truth) > 0
     points = paired_points(truth, prediction, None, settings)
-    return -float(negative_lower_bounds(*points, valid, settings))
+    return -float(negative_lower_bounds(*points, valid, None, settings))
 
 
 @pytest.mark.parametrize('size', [1, 2, 3])
@@ -165,7 +165,10 @@ def test_half_the_height_of_a_map_explains_nearly_as_much():
     prediction, valid = truth * (0.8 + 0.2 * noise), torch.ones_like(truth, dtype=torch.bool)
     whole, half, nothing = (
         negative_lower_bounds(
-            *paired_points(truth, height * prediction, None, RMISettings()), valid, RMISettings()
+            *paired_points(truth, height * prediction, None, RMISettings()),
+            valid,
+            None,
+            RMISettings(),
         ).item()
         for height in (1, 0.5, 0)
     )

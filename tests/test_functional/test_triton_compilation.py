@@ -121,8 +121,8 @@ def launch_both_passes(dtype, shapes, options, weighted):
         weights = torch.empty(labels.shape) if shape[2:] == size else None, torch.empty(shape[1])
     scales = [torch.empty((), dtype=torch.float64)] * 2
     plan = launch.Plan(shape, size, parameters)
-    _, kept = launch.forward(logits, labels, *weights, *scales, plan, True)
-    launch.backward(torch.empty(()), logits, *weights, *scales, kept, plan)
+    _, saved = launch.forward(logits, labels, *weights, *scales, plan, True)
+    launch.backward(torch.empty(()), logits, *weights, *scales, saved, plan)
 
 
 @pytest.mark.parametrize(('capability', 'dtype', 'shapes', 'options'), CASES.values(), ids=CASES)

@@ -222,7 +222,9 @@ def test_labels_and_weight_must_be_on_the_device_of_the_logits(loss, name):
     logits, labels = make_batch()
     arguments = dict(labels=labels, weight=torch.ones(labels.shape))
     arguments[name] = arguments[name].to('meta')
-    with pytest.raises(ValueError, match=f'{name} are on meta, the logits on cpu'):
+    with pytest.raises(
+        ValueError, match=rf'{name}.device is meta.* use {name}.to\(logits.device\)'
+    ):
         loss(logits, **arguments)
 
 
@@ -318,7 +320,7 @@ def fits(side, region_size, downsample, factor):
         f'region_size={region_size} is larger than the down-sampled map of {pooled} x {pooled}'
         in error
     )
-    assert f'logits of {side} x {side}, downsample_factor={factor}' in error
+    assert f'full size {side} x {side}, downsample_factor={factor}' in error
 
     crop = int(re.search(r'crops of at least (\d+) x \1', error).group(1))
     assert region_error(crop, region_size, downsample, factor) is None

@@ -79,7 +79,11 @@ def test_maps_that_do_not_fit_are_refused(prediction, label, message: str) -> No
         (lambda p: p.long(), TypeError, r'got torch\.int64: use probabilities\.float\(\)'),
         (lambda p: p.to_sparse(), TypeError, 'probabilities must be a dense tensor'),
         (lambda p: p[..., 1:], ValueError, r'like the probabilities \(2, 3, 20, 23\)'),
-        (lambda p: p.to('meta'), ValueError, 'labels are on cpu, the probabilities on meta'),
+        (
+            lambda p: p.to('meta'),
+            ValueError,
+            'labels.device is cpu, that of the probabilities meta',
+        ),
     ],
 )
 def test_wrong_probabilities_are_named(wrong, error, message: str) -> None:

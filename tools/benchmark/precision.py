@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_rmi.functional import RMISettings, rmi_loss
-from mmseg_rmi.functional.reference import one_hot
+from mmseg_rmi.functional.maps import one_hot
 from mmseg_rmi.utils.command_line import run_tool
 from tools.benchmark.machine import describe_run
 

@@ -23,10 +23,11 @@ from mmseg_rmi.functional.contract import (
     Normalizers,
     Parameters,
     RMITerms,
+    refuse_second_derivative,
     term_scales,
     working_dtype,
 )
-from mmseg_rmi.functional.reference import count_correct
+from mmseg_rmi.functional.maps import count_correct
 
 
 def rmi_terms(
@@ -79,18 +80,6 @@ class _RMIFunction(torch.autograd.Function):
         if not (host_can_read(scale) and scale == 1):
             gradient.mul_(scale)
         return gradient.to(logits.dtype), None, *[None] * len(others)
-
-
-def refuse_second_derivative() -> None:
-    """Raise in a backward pass that is recorded, which would take the gradient for a constant.
-
-    ``once_differentiable`` of torch does so only if what comes from above requires a gradient.
-    """
-    if torch.is_grad_enabled():
-        raise RuntimeError(
-            'the gradient of the RMI loss cannot be differentiated: call backward without '
-            "create_graph=True, or take impl='reference'"
-        )
 
 
 def _gradient_memory(logits: Tensor) -> Tensor:

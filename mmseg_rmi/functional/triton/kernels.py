@@ -194,7 +194,7 @@ def pool_logits(
     truth,
     winners,
     touched,
-    normalizer,
+    log_sum_exp,
     partials,
     classes,
     height,
@@ -315,7 +315,7 @@ def pool_logits(
 
     if CROSS_ENTROPY or SOFTMAX:
         norm = greatest + tl.log(total)
-        tl.store(normalizer + wide + rows * width + columns, norm, mask=inside)
+        tl.store(log_sum_exp + wide + rows * width + columns, norm, mask=inside)
     if CROSS_ENTROPY:
         loss = tl.where(target >= 0, loss + norm, loss * 0.0 + norm * 0.0)
         if CLASS_WEIGHT:
@@ -393,8 +393,8 @@ def keep_regions(
         for j in tl.static_range(SIZE):
             at = image * cells + cell + i * cell_columns + j
             found += tl.load(touched + at, mask=inside, other=0).to(tl.int32)
-    whole = inside & (found == 0)
-    tl.store(kept + image * cells + cell, whole.to(tl.uint8), mask=cell < cells)
+    keep = inside & (found == 0)
+    tl.store(kept + image * cells + cell, keep.to(tl.uint8), mask=cell < cells)
 
 
 @triton.jit
@@ -564,7 +564,7 @@ def _log_determinant(matrix, index, first, last):
 def solve(
     products,
     sums,
-    windows,
+    kept_counts,
     present,
     bounds,
     scores,
@@ -601,7 +601,7 @@ def solve(
     map_ = tl.program_id(0)
     image = map_ // classes
     if EXCLUDE:
-        n = tl.load(windows + image).to(tl.float64)
+        n = tl.load(kept_counts + image).to(tl.float64)
     else:
         n = (regions * tl.load(present + image * (classes + 1) + classes)).to(tl.float64)
     floor = tl.full([], FLOOR, tl.float64)
@@ -690,9 +690,9 @@ def solve(
             largest = tl.max(tl.max(tl.where(part, tl.abs(filter_), 0.0), axis=1))
             step = tl.where(largest > 0, largest * d / LARGEST_WEIGHT, 1.0)
             tl.store(steps + map_ * 2 + kind, step)
-            whole = tl.floor(tl.where(part, filter_, 0.0) / step + 0.5).to(tl.int32)
+            rounded = tl.floor(tl.where(part, filter_, 0.0) / step + 0.5).to(tl.int32)
             at = weights + map_ * 2 * d * d + row * 2 * d + column
-            tl.store(at, whole, mask=part & (row < d))
+            tl.store(at, rounded, mask=part & (row < d))
         tl.debug_barrier()  # its threads read what others of them wrote
         span: tl.constexpr = 2 * SIZE - 1
         lag = tl.arange(0, LAG_TILE)
@@ -872,7 +872,7 @@ def average_slopes(
     present,
     slopes,
     winners,
-    normalizer,
+    log_sum_exp,
     averages,
     classes,
     height,
@@ -908,7 +908,7 @@ def average_slopes(
     inner = tl.arange(0, SIDE)
     place = inner[:, None, None] * FACTOR + inner[None, None, :]
     pixel = image.to(tl.int64) * height * width + rows * width + columns
-    norm = tl.load(normalizer + pixel, mask=inside, other=0.0)
+    norm = tl.load(log_sum_exp + pixel, mask=inside, other=0.0)
     average = tl.zeros([SIDE, CELLS, SIDE], tl.float32)
     plane = logits + image.to(tl.int64) * logit_b
     for c in range(classes):
@@ -1023,7 +1023,7 @@ def write_gradient(
     present,
     slopes,
     winners,
-    normalizer,
+    log_sum_exp,
     averages,
     gradient,
     classes,
@@ -1085,7 +1085,7 @@ def write_gradient(
     norm = scale
     average = scale
     if CROSS_ENTROPY or SOFTMAX:
-        norm = tl.load(normalizer + pixel, mask=inside, other=0.0)
+        norm = tl.load(log_sum_exp + pixel, mask=inside, other=0.0)
     if SOFTMAX and REGION:
         average = tl.load(averages + pixel, mask=inside, other=0.0)
     logits += image.to(tl.int64) * logit_b
@@ -1150,7 +1150,7 @@ def _read_rows(
     image,
     targets,
     class_weight,
-    normalizer,
+    log_sum_exp,
     averages,
     height,
     width,
@@ -1199,7 +1199,7 @@ def _read_rows(
     norm = scale
     average = scale
     if CROSS_ENTROPY or SOFTMAX:
-        norm = tl.load(normalizer + pixel, mask=inside, other=0.0)
+        norm = tl.load(log_sum_exp + pixel, mask=inside, other=0.0)
     if SOFTMAX and REGION:
         average = tl.load(averages + pixel, mask=inside, other=0.0)
     cell_row, cell_column = (row + PADDING) // FACTOR, (columns + PADDING) // FACTOR
@@ -1220,7 +1220,7 @@ def write_low_gradient(
     present,
     slopes,
     winners,
-    normalizer,
+    log_sum_exp,
     averages,
     gradient,
     classes,
@@ -1301,7 +1301,7 @@ def write_low_gradient(
             image,
             targets,
             class_weight,
-            normalizer,
+            log_sum_exp,
             averages,
             height,
             width,
@@ -1338,7 +1338,7 @@ def write_low_gradient(
                         image,
                         targets,
                         class_weight,
-                        normalizer,
+                        log_sum_exp,
                         averages,
                         height,
                         width,

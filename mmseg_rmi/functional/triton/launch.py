@@ -47,22 +47,22 @@ LEAST_COLUMNS = 128  # of up-sampled pixels, of a piece of a row of low-resoluti
 SUPPORT_ROWS = 32  # at once
 
 
-class Kept(NamedTuple):
-    """Tensors that the backward pass needs of the forward pass.
+class SavedTensors(NamedTuple):
+    """Tensors that the forward pass saves for the backward pass.
 
     Attributes:
         targets: the channel of every pixel, int8 or int16, ``B x H x W``.
         present: whether an image has a pixel of a channel, and, last, any, int32, ``B x (C + 1)``.
         slopes: dR/dp, ``B x C x cells``, undefined where a class is absent.
         winners: where in its cell the greatest p is, uint8, ``B x C x cells``; empty if not needed.
-        normalizer: log-sum-exp of the logits, ``B x H x W``; empty if not needed.
+        log_sum_exp: log-sum-exp of the logits, ``B x H x W``; empty if not needed.
     """
 
     targets: Tensor
     present: Tensor
     slopes: Tensor
     winners: Tensor
-    normalizer: Tensor
+    log_sum_exp: Tensor
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def forward(
     region_scale: Tensor,
     plan: Plan,
     with_gradient: bool,
-) -> tuple[RMITerms, Kept]:
+) -> tuple[RMITerms, SavedTensors]:
     """Compute the loss, and the gradient of the bounds by the pooled probabilities.
 
     Args:
@@ -270,17 +270,17 @@ def forward(
         with_gradient: whether to find ``slopes``.
     """
     parameters = plan.parameters
-    terms, kept = empty_results(logits, labels, plan, with_gradient)
+    terms, saved = empty_results(logits, labels, plan, with_gradient)
     batch, classes = plan.logits[:2]
     maps = batch * classes
     if plan.streamed:  # its taps are read so often that a small copy pays
         logits = logits.contiguous()
-    kept.present.zero_()
+    saved.present.zero_()
     pixel_blocks = triton.cdiv(plan.size[0] * plan.size[1], WIDE_BLOCK)
     kernels.find_targets[(pixel_blocks, batch)](
         labels,
-        kept.targets,
-        kept.present,
+        saved.targets,
+        saved.present,
         *plan.size,
         classes,
         *labels.stride(),
@@ -295,15 +295,15 @@ def forward(
     partials = logits.new_empty((batch * plan.tiles, 2), dtype=torch.float64)
     kernels.pool_logits[(plan.tiles, batch)](
         logits,
-        kept.targets,
+        saved.targets,
         logits if pixel_weight is None else pixel_weight,
         logits if class_weight is None else class_weight,
-        kept.present,
+        saved.present,
         probability,
         truth,
-        kept.winners,
+        saved.winners,
         touched,
-        kept.normalizer,
+        saved.log_sum_exp,
         partials,
         classes,
         *plan.size,
@@ -329,8 +329,8 @@ def forward(
     bounds = logits.new_empty(maps, dtype=torch.float64)
     scores = torch.empty_like(bounds)
     if plan.region:
-        whole = _keep_regions(touched, plan)
-        _find_bounds(probability, truth, whole, bounds, scores, kept, plan, with_gradient)
+        kept = _keep_regions(touched, plan)
+        _find_bounds(probability, truth, kept, bounds, scores, saved, plan, with_gradient)
     kernels.add_up[(1,)](
         partials,
         bounds,
@@ -344,20 +344,20 @@ def forward(
         SCORE=parameters.with_score,
         BLOCK=WIDE_BLOCK,
     )
-    return terms, kept
+    return terms, saved
 
 
 def empty_results(
     logits: Tensor, labels: Tensor, plan: Plan, with_gradient: bool
-) -> tuple[RMITerms, Kept]:
+) -> tuple[RMITerms, SavedTensors]:
     """Allocate the results of :func:`forward`, whose arguments these are."""
     batch, classes = plan.logits[:2]
     keeps_slopes = plan.region and with_gradient
-    # Kept until the backward pass: no finer than the gradient that it becomes a part of.
+    # SavedTensors until the backward pass: no finer than the gradient that it becomes a part of.
     slope_dtype = torch.bfloat16 if logits.dtype == torch.bfloat16 else torch.float32
     total, region, score = (logits.new_empty((), dtype=torch.float32) for _ in range(3))
     terms = RMITerms(total, region, score, correct=logits.new_empty((), dtype=torch.int64))
-    return terms, Kept(
+    return terms, SavedTensors(
         targets=logits.new_empty(labels.shape, dtype=torch.int8 if classes < 128 else torch.int16),
         present=logits.new_empty((batch, classes + 1), dtype=torch.int32),
         slopes=logits.new_empty(
@@ -366,7 +366,9 @@ def empty_results(
         winners=logits.new_empty(
             (batch, classes, plan.cells if plan.takes_maximum else 0), dtype=torch.uint8
         ),
-        normalizer=logits.new_empty(labels.shape if plan.normalizes else (0,), dtype=torch.float32),
+        log_sum_exp=logits.new_empty(
+            labels.shape if plan.normalizes else (0,), dtype=torch.float32
+        ),
     )
 
 
@@ -382,26 +384,26 @@ def _empty_maps(logits: Tensor, plan: Plan, dtype: torch.dtype) -> Tensor:
 def _keep_regions(touched: Tensor, plan: Plan) -> Tensor:
     if not plan.exclude:
         return touched
-    whole = torch.empty_like(touched)
-    kernels.keep_regions[(triton.cdiv(plan.cells, WIDE_BLOCK), len(whole))](
+    kept = torch.empty_like(touched)
+    kernels.keep_regions[(triton.cdiv(plan.cells, WIDE_BLOCK), len(kept))](
         touched,
-        whole,
+        kept,
         *plan.map_size,
         plan.cells,
         plan.cell_columns,
         SIZE=plan.region_size,
         BLOCK=WIDE_BLOCK,
     )
-    return whole
+    return kept
 
 
 def _find_bounds(
     probability: Tensor,
     truth: Tensor,
-    whole: Tensor,
+    kept: Tensor,
     bounds: Tensor,
     scores: Tensor,
-    kept: Kept,
+    saved: SavedTensors,
     plan: Plan,
     with_gradient: bool,
 ) -> None:
@@ -414,8 +416,8 @@ def _find_bounds(
     kernels.correlate[(maps, plan.parts, chunks)](
         probability,
         truth,
-        whole,
-        kept.present,
+        kept,
+        saved.present,
         products,
         sums,
         classes,
@@ -436,8 +438,8 @@ def _find_bounds(
     kernels.solve[(maps,)](
         products,
         sums,
-        whole.sum(dim=1) if plan.exclude else sums,
-        kept.present,
+        kept.sum(dim=1) if plan.exclude else sums,
+        saved.present,
         bounds,
         scores,
         weights,
@@ -474,13 +476,13 @@ def _find_bounds(
     kernels.find_slopes[(maps, inner_parts + border_parts)](
         probability,
         truth,
-        whole,
-        kept.present,
+        kept,
+        saved.present,
         weights,
         lag_weights,
         offsets,
         steps,
-        kept.slopes,
+        saved.slopes,
         classes,
         *plan.map_size,
         plan.cells,
@@ -505,7 +507,7 @@ def backward(
     class_weight: Tensor | None,
     pixel_scale: Tensor,
     region_scale: Tensor,
-    kept: Kept,
+    saved: SavedTensors,
     plan: Plan,
 ) -> Tensor:
     """Write the gradient by the logits, multiplied by what comes from above.
@@ -517,7 +519,7 @@ def backward(
         class_weight: ``C``.
         pixel_scale: factor of the sum over pixels, float64.
         region_scale: factor of the sum over images, float64.
-        kept: of the forward pass.
+        saved: of the forward pass.
         plan: the sizes and the constants of the call.
 
     Returns:
@@ -526,7 +528,7 @@ def backward(
     gradient = torch.empty_like(logits)
     if plan.streamed:
         logits = logits.contiguous()
-    averages = _average_slopes(logits, kept, plan)
+    averages = _average_slopes(logits, saved, plan)
     options = dict(
         FACTOR=plan.factor,
         PADDING=plan.padding,
@@ -541,7 +543,7 @@ def backward(
         _launch_low_gradient(
             (
                 *(incoming, pixel_scale, region_scale),
-                *(logits, kept.targets, class_weight, *kept[1:], averages),
+                *(logits, saved.targets, class_weight, *saved[1:], averages),
             ),
             gradient,
             plan,
@@ -553,10 +555,10 @@ def backward(
         pixel_scale,
         region_scale,
         logits,
-        kept.targets,
+        saved.targets,
         logits if pixel_weight is None else pixel_weight,
         class_weight,
-        *kept[1:],
+        *saved[1:],
         averages,
         gradient,
         plan.logits[1],
@@ -575,14 +577,14 @@ def backward(
     return gradient
 
 
-def _average_slopes(logits: Tensor, kept: Kept, plan: Plan) -> Tensor:
+def _average_slopes(logits: Tensor, saved: SavedTensors, plan: Plan) -> Tensor:
     """Compute ``sum_c p_c dR/dp_c`` of every pixel, which softmax maps need, ``B x H x W``."""
     if not plan.softmax:
-        return kept.normalizer
-    averages = torch.empty_like(kept.normalizer)
+        return saved.log_sum_exp
+    averages = torch.empty_like(saved.log_sum_exp)
     kernels.average_slopes[(plan.tiles, len(logits))](
         logits,
-        *kept,
+        *saved,
         averages,
         plan.logits[1],
         *plan.size,
@@ -603,7 +605,7 @@ def _launch_low_gradient(
     inputs: tuple[Tensor, ...],
     gradient: Tensor,
     plan: Plan,
-    options: dict[str, float | bool],
+    options: dict[str, int],
 ) -> None:
     """Launch the kernel for logits of low resolution: so many columns that few are done twice."""
     batch, classes, low_height, low_width = plan.logits

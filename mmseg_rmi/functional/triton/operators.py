@@ -11,8 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmseg_rmi.functional.blocked.forward_backward import refuse_second_derivative
-from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms, term_scales
+from mmseg_rmi.functional.contract import (
+    Normalizers,
+    Parameters,
+    RMITerms,
+    refuse_second_derivative,
+    term_scales,
+)
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.functional.triton import launch
 
@@ -21,7 +26,7 @@ CONSTANTS = (
     'float ridge, str ignored, bool nonnegative, str pixel_term, str activation, '
     'int ignore_index, bool align_corners, bool with_score'
 )
-KEPT = 'Tensor targets, Tensor present, Tensor slopes, Tensor winners, Tensor normalizer'
+SAVED = 'Tensor targets, Tensor present, Tensor slopes, Tensor winners, Tensor log_sum_exp'
 
 
 def rmi_terms(
@@ -76,7 +81,7 @@ _find_plan = functools.lru_cache(maxsize=256)(_make_plan)
     mutates_args=(),
     schema='(Tensor logits, Tensor labels, Tensor? pixel_weight, Tensor? class_weight, '
     f'Tensor pixel_scale, Tensor region_scale, bool with_gradient, {CONSTANTS}) '
-    f'-> (Tensor total, Tensor region, Tensor score, Tensor correct, {KEPT})',
+    f'-> (Tensor total, Tensor region, Tensor score, Tensor correct, {SAVED})',
 )
 def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     *tensors, with_gradient = arguments[:7]
@@ -84,27 +89,27 @@ def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     plan = _find_plan(logits.shape, labels.shape[1:], arguments[7:])
     call: tuple[Any, ...] = (logits, labels, *others, plan, with_gradient)
     with torch.cuda.device_of(logits):  # Triton launches on the current device
-        terms, kept = launch.forward(*call)
-    return *terms, *kept
+        terms, saved = launch.forward(*call)
+    return *terms, *saved
 
 
 @_forward.register_fake
 def _(logits: Tensor, labels: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     plan = _make_plan(logits.shape, labels.shape[1:], arguments[5:])
-    terms, kept = launch.empty_results(logits, labels, plan, arguments[4])
-    return *terms, *kept
+    terms, saved = launch.empty_results(logits, labels, plan, arguments[4])
+    return *terms, *saved
 
 
 @torch.library.custom_op(
     'mmseg_rmi::rmi_backward',
     mutates_args=(),
     schema='(Tensor incoming, Tensor logits, Tensor? pixel_weight, Tensor? class_weight, '
-    f'Tensor pixel_scale, Tensor region_scale, {KEPT}, {CONSTANTS}) -> Tensor gradient',
+    f'Tensor pixel_scale, Tensor region_scale, {SAVED}, {CONSTANTS}) -> Tensor gradient',
 )
 def _backward(*arguments: Any) -> Tensor:
     logits, targets = arguments[1], arguments[6]
     plan = _find_plan(logits.shape, targets.shape[1:], arguments[11:])
-    call: tuple[Any, ...] = (*arguments[:6], launch.Kept(*arguments[6:11]), plan)
+    call: tuple[Any, ...] = (*arguments[:6], launch.SavedTensors(*arguments[6:11]), plan)
     with torch.cuda.device_of(logits):
         return launch.backward(*call)
 
@@ -115,8 +120,8 @@ def _(incoming: Tensor, logits: Tensor, *_: Any) -> Tensor:
 
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    logits, _, *constants_of_loss = inputs[:6]
-    ctx.save_for_backward(logits, *constants_of_loss, *output[4:])
+    logits, _labels, *others = inputs[:6]
+    ctx.save_for_backward(logits, *others, *output[4:])
     ctx.constants = inputs[7:]
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
