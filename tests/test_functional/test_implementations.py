@@ -17,6 +17,8 @@ from helpers.implementations import (
     precision_of,
     reference_loss,
     registered,
+    streamed_loss,
+    torch_loss,
     value_and_gradient,
 )
 from helpers.tolerances import assert_close
@@ -229,3 +231,16 @@ def test_one_channel_is_the_map_of_label_one():
 )
 def test_half_precision_is_promoted(given, expected):
     assert promote(torch.zeros(1, dtype=given)).dtype == expected
+
+
+@pytest.mark.parametrize('loss', [torch_loss, reference_loss, streamed_loss])
+def test_function_refuses_maps_too_small_for_a_region(loss):
+    with pytest.raises(ValueError, match='use crops of at least 8 x 8 or a downsample_factor of'):
+        loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long))
+
+
+@pytest.mark.parametrize('loss', [torch_loss, reference_loss])
+def test_no_label_of_eight_bits_is_taken_for_an_ignore_index_beyond(loss):
+    logits, labels = make_batch(void=False)
+    narrow, wide = (loss(logits, each, ignore_index=256) for each in (labels.byte(), labels))
+    assert narrow == wide

@@ -93,7 +93,7 @@ def test_wrong_probabilities_are_named(wrong, error, message: str) -> None:
     assert 'logits' not in str(told.value)
 
 
-def test_probabilities_too_small_for_a_region_are_named() -> None:
+def test_probabilities_too_small_for_a_region_are_refused() -> None:
     logits, labels = make_batch(height=7, width=7)
-    with pytest.raises(ValueError, match=r'map of 2 x 2 \(probabilities of 7 x 7'):
+    with pytest.raises(ValueError, match=r'map of 2 x 2 \(full size 7 x 7'):
         region_scores(logits.sigmoid(), labels)
