@@ -379,7 +379,7 @@ def test_losses_that_contradict_each_other_are_left_to_the_user(tmp_path):
     base = user_config(tmp_path, f'decode_head=dict({head})', fusion)
     cfg, decisions = swap(base, tmp_path, beside=True)
     assert cfg.tta_model == dict(type='ProbabilityTTAModel')
-    assert ('tta_model', 'look at it') in [decision[:2] for decision in decisions]
+    assert ('tta_model', 'check it') in [decision[:2] for decision in decisions]
 
 
 def test_an_activation_that_was_set_stays_beside_rmi(tmp_path):
@@ -398,7 +398,7 @@ def test_a_loss_of_the_users_own_need_not_be_known_here(tmp_path, beside):
     base = user_config(tmp_path, heads, "tta_model = dict(type='ProbabilityTTAModel')")
     cfg, decisions = swap(base, tmp_path, beside=beside)
     assert cfg.model.auxiliary_head.loss_decode == dict(type='MyLoss')
-    assert any(what == 'look at it' for _, what, _ in decisions) == beside
+    assert any(what == 'check it' for _, what, _ in decisions) == beside
 
 
 def test_a_child_that_cannot_be_built_is_not_left_behind(tmp_path):
@@ -464,7 +464,7 @@ def test_a_head_that_calls_its_losses_itself_is_named(tmp_path):
 
     mine = user_config(tmp_path, "decode_head=dict(type='HeadWithItsOwnLoss', num_classes=2)")
     _, decisions = swap(mine, tmp_path)
-    assert any(what == 'look at it' for _, what, _ in decisions)
+    assert any(what == 'check it' for _, what, _ in decisions)
 
 
 @pytest.mark.parametrize(
