@@ -44,6 +44,20 @@ def find_class(kind: Any, registry: Registry) -> type | None:
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that training and testing have in common."""
     parser.add_argument('--work-dir', help='folder of logs, checkpoints and results')
+    add_config_options(parser)
+    parser.add_argument(
+        '--launcher',
+        choices=['none', *RANK_VARIABLES],
+        default='none',
+        help='what started the processes of a distributed run',
+    )
+    add_debug_argument(parser)
+    # Older launchers pass it; torchrun sets the environment variable instead.
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--cfg-options``, by which the command line overrides a config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -54,15 +68,6 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help='settings that override the config, e.g. train_cfg.max_iters=10 '
         'model.decode_head.dilations="(1,6,12,18)"; no blanks within one setting',
     )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', *RANK_VARIABLES],
-        default='none',
-        help='what started the processes of a distributed run',
-    )
-    add_debug_argument(parser)
-    # Older launchers pass it; torchrun sets the environment variable instead.
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def load_config(path: str | Path, name: str | None = None, **settings: Any) -> Config:

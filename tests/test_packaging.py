@@ -152,14 +152,18 @@ def test_mim_finds_configs_and_tools(editable: bool, wheel: Path, tmp_path: Path
         assert (folder / '.mim' / path).is_file()
 
 
-def test_installed_wheel_trains_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+def test_installed_wheel_swaps_a_loss_and_trains_outside_the_checkout(
+    wheel: Path, tmp_path: Path
+) -> None:
     python = make_environment(tmp_path / 'environment')
     install(python, wheel)
     (mim,) = tmp_path.glob('environment/lib/*/site-packages/mmseg_rmi/.mim')
     scenes = mim / 'tools/dataset_converters/street_scenes.py'
     run(python, scenes, 'data/street_scenes', '--train', 4, '--val', 1, cwd=tmp_path)
     options = ['train_cfg.max_iters=1', 'train_cfg.val_interval=1']
-    run(python, mim / 'tools/train.py', mim / DEMO, '--cfg-options', *options, cwd=tmp_path)
+    cross_entropy = mim / DEMO.replace('-rmi-', '-ce-')
+    run(python, mim / 'tools/swap_loss.py', cross_entropy, '-o', 'mine.py', cwd=tmp_path)
+    run(python, mim / 'tools/train.py', 'mine.py', '--cfg-options', *options, cwd=tmp_path)
     assert list((tmp_path / 'work_dirs').glob('*/iter_1.pth'))
 
 

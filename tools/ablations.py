@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
 
 class Setting(NamedTuple):
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs/ablations'), help='folder for the configs'
     )
+    add_debug_argument(parser)
     arguments = parser.parse_args()
     for child in write_ablations(arguments.config, arguments.out):
         print(child)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import ConcatDataset
 from mmseg.registry import DATASETS
 from mmseg.utils import register_all_modules
@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmseg_rmi import launch
 from mmseg_rmi.datasets.sample_errors import apply_step
-from mmseg_rmi.utils.command_line import run_tool, setting
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
 FIRST = 3  # files that are named for each fault
 LOSSY = ('.jpg', '.jpeg')
@@ -301,15 +301,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description='Check the labels that a config trains on')
     parser.add_argument('config', help='config file')
     parser.add_argument('--workers', type=int, default=2, help='processes that read')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        type=setting,
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='settings that override the config',
-    )
+    launch.add_config_options(parser)
+    add_debug_argument(parser)
     args = parser.parse_args()
     register_all_modules(init_default_scope=True)
     cfg = launch.load_config(args.config)

@@ -6,26 +6,20 @@ again, it goes on from the last checkpoint.
 """
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
 import time
-import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich import progress as bars
 from rich.console import Console
 
-from mmseg_rmi.utils.command_line import run_tool
-
-# The frameworks say what they lack as they are imported, none of which is used here.
-with warnings.catch_warnings(), contextlib.redirect_stdout(None):
-    warnings.simplefilter('ignore')
-    import demo_report as report
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools import demo_report as report
 from tools.tool_process import Progress, follow_tool
 
 TOOLS = Path(__file__).resolve().parent
@@ -231,6 +225,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data', type=Path, help="a copy of CamVid in SegNet's layout")
     parser.add_argument('--short', action='store_true', help='a minute, to see that it runs')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
+    add_debug_argument(parser)
     return parser.parse_args()
 
 

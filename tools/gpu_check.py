@@ -10,7 +10,6 @@ part failed.
 """
 
 import argparse
-import contextlib
 import faulthandler
 import importlib.util
 import json
@@ -28,27 +27,24 @@ from typing import Any
 import torch
 from rich.console import Console
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # a bare machine has the package nowhere else
-# The frameworks say what they lack as they are imported, none of which is used here.
-with warnings.catch_warnings(), contextlib.redirect_stdout(None):
-    warnings.simplefilter('ignore')
-    from mmseg_rmi.utils.command_line import run_tool
-    from tools.benchmark import correctness, report, training
-    from tools.benchmark.cases import GPU_CASES, Case
-    from tools.benchmark.figures import draw_cases, draw_sweeps
-    from tools.benchmark.machine import describe_run, describe_versions
-    from tools.benchmark.measure import copy_bandwidth, measure_together
-    from tools.benchmark.methods import (
-        OTHERS,
-        RELEASED,
-        SCALES,
-        STREAMED,
-        WITH_CE,
-        chosen_implementation,
-        method_names,
-    )
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a bare machine has no other copy
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+from tools.benchmark import correctness, report, training
+from tools.benchmark.cases import GPU_CASES, Case
+from tools.benchmark.figures import draw_cases, draw_sweeps
+from tools.benchmark.machine import describe_run, describe_versions
+from tools.benchmark.measure import copy_bandwidth, measure_together
+from tools.benchmark.methods import (
+    OTHERS,
+    RELEASED,
+    SCALES,
+    STREAMED,
+    WITH_CE,
+    chosen_implementation,
+    method_names,
+)
 
+ROOT = Path(__file__).resolve().parents[1]
 FAST = ('CE', 'RMI', STREAMED, WITH_CE, 'RMI, torch', 'CE, compiled')
 TEST_LIMIT = 120  # seconds
 CHECK_LIMIT = 60
@@ -278,6 +274,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--quick', action='store_true', help='tiny shapes: does everything run?')
     parser.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
     parser.add_argument('--go-on', action='store_true', help=argparse.SUPPRESS)
+    add_debug_argument(parser)
     args = parser.parse_args()
     if args.device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''

@@ -23,7 +23,7 @@ from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
 from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.loss_swap.child import RUN_STATE, name_child, unset_run_state, compose_child
+from tools.loss_swap.child import RUN_STATE, compose_child, name_child, unset_run_state
 from tools.loss_swap.heads import change_model
 from tools.loss_swap.swap import NotApplicable, Swap, all_losses, find_class
 from tools.loss_swap.test_time import replace_fusion, set_activation

@@ -19,7 +19,6 @@ import mmseg_rmi  # noqa: F401 (lets torch.load read checkpoints)
 TIMEOUT = 600  # seconds, far beyond what any of the runs takes
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
-sys.path += [str(TOOLS), str(TOOLS / 'analysis')]  # where tools find their parts
 CONFIG = 'deeplabv3plus_r18-d16_1xb4-{}-800_street-scenes-144x192.py'
 TINY = (
     'model.backbone.stem_channels=8',

@@ -19,22 +19,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mmseg_rmi  # noqa: F401 (first, for OneDL to be quiet; registers what configs name)
-
-# isort: split
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner, save_checkpoint
 from mmseg.evaluation import IoUMetric
-from mmseg.models import BaseSegmentor
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 from torch import Tensor
 from torch.nn import functional as F
-from trained_model import open_trained
 
+from mmseg_rmi import launch
 from mmseg_rmi.test_time.probabilities import (
     ACTIVATIONS,
     Activation,
@@ -42,9 +37,14 @@ from mmseg_rmi.test_time.probabilities import (
     resolve_activation,
     to_probabilities,
 )
-from mmseg_rmi.utils.command_line import add_debug_argument, run_tool, setting
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+# After mmseg_rmi, which keeps these from printing what they lack.
+from mmseg.models import BaseSegmentor
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+
+from tools.analysis.trained_model import open_trained
 from tools.benchmark.machine import describe_run
 
 IGNORED = 255
@@ -214,14 +214,7 @@ def parse_args() -> argparse.Namespace:
         '--activation', choices=ACTIVATIONS, help='of the maps, where losses contradict each other'
     )
     parser.add_argument('--out', type=Path, help='checkpoint to write, with the fit in it')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        type=setting,
-        action=DictAction,
-        default={},
-        help='KEY=VALUE, over the config',
-    )
+    launch.add_config_options(parser)
     add_debug_argument(parser)
     args = parser.parse_args()
     if args.pixels < 1:

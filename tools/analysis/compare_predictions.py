@@ -6,21 +6,27 @@ model gains over the first in their mIoU: largest gains, medians and largest los
 """
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import mmseg_rmi  # noqa: F401 (first, for OneDL to be quiet; registers data sets)
-
-# isort: split
 import numpy as np
-from comparison_figure import draw_figure
-from comparison_page import write_page
-from comparison_panels import VOID_COLOUR, classes_in, make_page
-from figure_theme import THEMES, apply_theme
-from mmengine.config import DictAction
+from rich.console import Console
+from rich.progress import track
+
+from mmseg_rmi import launch
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+# After mmseg_rmi, which keeps these from printing what they lack.
 from mmseg.datasets import BaseSegDataset
-from prediction_views import (
+
+from tools.analysis.comparison_figure import draw_figure
+from tools.analysis.comparison_page import write_page
+from tools.analysis.comparison_panels import VOID_COLOUR, classes_in, make_page
+from tools.analysis.figure_theme import THEMES, apply_theme
+from tools.analysis.prediction_views import (
     VOID,
     choose,
     confusion,
@@ -30,10 +36,6 @@ from prediction_views import (
     parse_models,
     read_view,
 )
-from rich.console import Console
-from rich.progress import track
-
-from mmseg_rmi.utils.command_line import run_tool, setting
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--themes', nargs='+', choices=list(THEMES), default=['light'], help='of the picture'
     )
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={})
+    launch.add_config_options(parser)
+    add_debug_argument(parser)
     args = parser.parse_args(arguments)
     if args.each < 1:
         parser.error(f'--each must be at least 1, got {args.each}')

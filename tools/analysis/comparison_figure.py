@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from comparison_panels import Page, Panel, crop
-from figure_theme import save
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.patches import Patch, Rectangle
+
+from tools.analysis.comparison_panels import Page, Panel, crop
+from tools.analysis.figure_theme import save
 
 FRAMES = ('#ff2d95', '#00e5ff')  # of the windows, seldom found in palettes or photographs
 COLUMN = 3.0  # inches

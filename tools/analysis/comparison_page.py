@@ -7,9 +7,10 @@ from pathlib import Path
 
 import jinja2  # a dependency of torch
 import numpy as np
-from comparison_figure import FRAMES
-from comparison_panels import Page, Panel, crop
 from PIL import Image
+
+from tools.analysis.comparison_figure import FRAMES
+from tools.analysis.comparison_panels import Page, Panel, crop
 
 TEMPLATE = Path(__file__).with_suffix('.html')
 

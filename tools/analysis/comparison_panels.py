@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from prediction_views import VOID, Choice, View, densest_windows, disagreement
+
+from tools.analysis.prediction_views import VOID, Choice, View, densest_windows, disagreement
 
 VOID_COLOUR = (224, 224, 192)  # as in PASCAL VOC's label maps
 WRONG = (213, 94, 0)

@@ -19,26 +19,25 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-import mmseg_rmi  # noqa: F401 (first, for OneDL to be quiet; registers what configs name)
-
-# isort: split
 import torch
 import yaml
-from mmengine.config import DictAction
 from mmengine.runner import Runner, set_random_seed
-from mmseg.models import BaseSegmentor
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 from torch import Tensor, nn
 from torch.nn import functional as F
-from trained_model import open_trained
 
-from mmseg_rmi.utils.command_line import add_debug_argument, run_tool, setting
+from mmseg_rmi import launch
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+# After mmseg_rmi, which keeps these from printing what they lack.
+from mmseg.models import BaseSegmentor
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+
+from tools.analysis.trained_model import open_trained
 from tools.benchmark.machine import describe_run
 
 BCE = 'BCE'
@@ -169,14 +168,7 @@ def parse_args() -> argparse.Namespace:
         help="settings of RMILoss, as 'KEY: VALUE, KEY: VALUE'",
     )
     parser.add_argument('--batches', type=int, default=12, help='of training images')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        type=setting,
-        action=DictAction,
-        default={},
-        help='KEY=VALUE, over the config',
-    )
+    launch.add_config_options(parser)
     add_debug_argument(parser)
     return parser.parse_args()
 

@@ -26,7 +26,7 @@ from rich.progress import track
 from mmseg_rmi.functional import RMISettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 from tools.analysis.estimates import Estimate
 from tools.analysis.inference_time import seconds_per_image
 from tools.analysis.results import TestResult, read_results
@@ -297,6 +297,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--time', type=int, metavar='N', help='measure the seconds of N images, for table 1'
     )
+    add_debug_argument(parser)
     return parser.parse_args()
 
 

@@ -10,16 +10,19 @@ import contextlib
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from figure_theme import THEMES, apply_theme, save
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tools.analysis.figure_theme import THEMES, apply_theme, save
 
 Series = tuple[list[float], list[float]]
 
@@ -231,6 +234,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         'visible behind',
     )
     parser.add_argument('--theme', choices=list(THEMES), default='light')
+    add_debug_argument(parser)
     args = parser.parse_args(arguments)
     if not 0 <= args.smoothing < 1:
         parser.error(f'--smoothing must be at least 0 and below 1, got {args.smoothing}')

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 from PIL import Image
+
+from mmseg_rmi import launch
 
 VOID = 255
 LOADING = ('LoadImageFromFile', 'LoadAnnotations')
@@ -68,7 +69,7 @@ def open_dataset(config: str, options: Mapping[str, Any] | None = None) -> BaseS
     Raises:
         ValueError: its pipeline does not load both.
     """
-    cfg = Config.fromfile(config)
+    cfg = launch.load_config(config)
     cfg.merge_from_dict(dict(options or {}))
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     dataset = cfg.test_dataloader.dataset

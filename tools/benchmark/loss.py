@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 from tools.benchmark import report
 from tools.benchmark.cases import CPU_CASES, GPU_CASES, LOGITS, Case
 from tools.benchmark.figures import draw_sweeps
@@ -103,6 +103,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--markdown', type=Path, metavar='JSON', help='measure nothing; print tables of this file'
     )
+    add_debug_argument(parser)
     return parser.parse_args()
 
 

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-with contextlib.redirect_stdout(None):  # the frameworks say what they lack as they are imported
-    from mmengine.structures import PixelData
-    from mmseg.registry import MODELS
-    from mmseg.structures import SegDataSample
-
-    import mmseg_rmi  # noqa: F401 (registers the losses and heads)
+import mmseg_rmi  # noqa: F401 (registers the losses and heads)
 from mmseg_rmi.functional import RMISettings, triton
 from mmseg_rmi.functional.rmi_loss import find_implementation
 from tools.benchmark.cases import DTYPES, Case, make_labels, make_logits

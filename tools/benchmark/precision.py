@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from mmseg_rmi.functional import RMISettings, rmi_loss
 from mmseg_rmi.functional.maps import one_hot
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 from tools.benchmark.machine import describe_run
 
 CLASSES = 5
@@ -96,6 +96,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
     parser.add_argument('--rounds', type=int, default=11, help='timed calls of each form')
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
+    add_debug_argument(parser)
     return parser.parse_args()
 
 

@@ -27,7 +27,7 @@ from rich.table import Table
 
 import mmseg_rmi  # noqa: F401 (registers what configs name)
 from mmseg_rmi import launch
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
 WARM_UP = 2
 
@@ -99,6 +99,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--iterations', type=int, default=8, help='timed, of each way')
     parser.add_argument('--data-root', help='times loading from there as well')
+    add_debug_argument(parser)
     return parser.parse_args()
 
 

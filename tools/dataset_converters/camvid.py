@@ -17,7 +17,7 @@ from PIL import Image
 from rich.progress import track
 
 from mmseg_rmi.datasets.camvid import CLASSES, read_pairs
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
 PUBLISHED = dict(train=367, val=101, test=233)  # images
 SIZE = (480, 360)  # width, height
@@ -215,6 +215,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default=Path('data/camvid'),
         help='where links and lists go (%(default)s, where the configs look)',
     )
+    add_debug_argument(parser)
     args = parser.parse_args(argv)
     if not args.path.is_dir():
         parser.error(f'{args.path} is not a folder')

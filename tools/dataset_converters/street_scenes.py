@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST, VOID = range(12)
 
@@ -470,6 +470,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--height', type=int, default=144, help='in pixels')
     parser.add_argument('--width', type=int, default=192, help='in pixels')
     parser.add_argument('--seed', type=int, default=0)
+    add_debug_argument(parser)
     args = parser.parse_args()
     for name in ('train', 'val', 'height', 'width'):
         if getattr(args, name) < 1:
