@@ -1,7 +1,7 @@
 """Check the labels that a config trains on: ``python tools/check_labels.py CONFIG``.
 
 Reads every label map of the training set through the config's own pipeline, up to the step that
-loads it, prints pixels and images by class, and says what is likely wrong: values that are no
+loads it, prints pixels and images by class, and says what is probably wrong: values that are no
 class, foreground that is ignored, ``reduce_zero_label`` on data whose 0 is a class, colours or 16
 bits read as classes, classes that never occur, heads that do not fit. Exits with 1 if something is.
 """
@@ -162,27 +162,27 @@ def find_faults_of_files(survey: Survey) -> Iterator[str]:
     files = survey.files
     if files['unreadable']:
         yield (
-            f'{_named(files["unreadable"])} cannot be read, or their images cannot '
+            f'unreadable, or with an unreadable image: {_named(files["unreadable"])} '
             f'({survey.errors[0]})'
         )
     if files['colour']:
         yield (
-            f'{_named(files["colour"])} are read as colours. Write them as images of one channel '
-            'with class indices; palette PNGs are read as indices with imdecode_backend='
-            "'pillow', the default of LoadAnnotations"
+            f'read as colours: {_named(files["colour"])}. Write them as images of one channel with '
+            "class indices; palette PNGs are read as indices with imdecode_backend='pillow', the "
+            'default of LoadAnnotations'
         )
     if files['wide']:
         yield (
-            f'{_named(files["wide"])} have more than 8 bits, of which LoadAnnotations keeps the '
-            'low 8: a value of 256 becomes 0. Write them with 8 bits'
+            f'more than 8 bits: {_named(files["wide"])}. LoadAnnotations keeps the low 8, so that '
+            'a value of 256 becomes 0. Write them with 8 bits'
         )
     if files['lossy']:
         yield (
-            f'{_named(files["lossy"])} are JPEG, which changes values along every boundary. Write '
+            f'JPEG, which changes values along every boundary: {_named(files["lossy"])}. Write '
             'label maps as PNG'
         )
     if files['size']:
-        yield f'{_named(files["size"])} differ in size from their images'
+        yield f'not of the same size as the image: {_named(files["size"])}'
 
 
 def find_faults_of_values(
@@ -203,8 +203,9 @@ def find_faults_of_values(
         yield f'labels run from 1 to {count}: set reduce_zero_label=True in the data set'
     if strange and ignore not in survey.pixels:
         yield (
-            f'no pixel has ignore_index={ignore} of the decode head: is it {strange[-1]} here? Set '
-            f"decode_head.ignore_index={strange[-1]}, or map it by the data set's label_map"
+            f'no pixel has the ignore_index={ignore} of the decode head: does {strange[-1]} mark '
+            f'ignored pixels here? Set decode_head.ignore_index={strange[-1]} and '
+            f'data_preprocessor.seg_pad_val={strange[-1]}, or write them as {ignore}'
         )
     highest = max((value for value in present if value < count), default=-1)
     if reduce_zero_label and highest == count - 2 and ignore in survey.pixels:
@@ -215,13 +216,13 @@ def find_faults_of_values(
         )
     elif present == {0} and ignore in survey.pixels:
         yield (
-            f'every pixel is class 0 ({classes[0]}) or ignored ({ignore}): a foreground stored as '
-            f'{ignore} is never trained on. Write it as 1'
+            f'every pixel is class 0 ({classes[0]}) or ignored ({ignore}): if {ignore} is the '
+            'foreground, it is never trained on. Write it as 1'
         )
     elif present:
         missing = [name for value, name in enumerate(classes) if value not in present]
         if missing:
-            yield f'no pixel of {_short(missing)}: the network cannot learn it'
+            yield f'no pixel of {_short(missing)}: the network cannot learn what it never sees'
     if not present and survey.pixels:
         yield f'every pixel is ignored (ignore_index={ignore}): there is nothing to train on'
 
@@ -271,7 +272,7 @@ def make_table(survey: Survey, classes: Sequence[str], ignore_index: int) -> Tab
 
 
 def check(cfg: Config, workers: int, console: Console) -> list[str]:
-    """Print the table of a config's training set, and return what is likely wrong."""
+    """Print the table of a config's training set, and return what is probably wrong."""
     if not cfg.get('train_dataloader'):
         raise ValueError(f'{cfg.filename} has no train_dataloader, and so no labels to check')
     dataset = cfg.train_dataloader.dataset
@@ -311,7 +312,7 @@ def main() -> None:
     faults = check(cfg, args.workers, console)
     for fault in faults:
         console.print(f'[red]*[/] {fault}', highlight=False)
-    console.print('Something is likely wrong.' if faults else 'Nothing strange was found.')
+    console.print('Something is probably wrong.' if faults else 'No problem found.')
     sys.exit(bool(faults))
 
 

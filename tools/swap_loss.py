@@ -95,6 +95,12 @@ def check_losses(model: ConfigDict) -> None:
             MODELS.build(loss)
 
 
+def find_train_tool() -> Path:
+    """Find this project's ``train.py``, as seen from here if it is below."""
+    tool, here = Path(__file__).with_name('train.py').resolve(), Path.cwd()
+    return tool.relative_to(here) if tool.is_relative_to(here) else tool
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Train a config of MMSegmentation with RMI')
@@ -124,10 +130,11 @@ def main() -> None:
         console.print(f'[bold]{where}[/]: {what} ({why})', highlight=False, soft_wrap=True)
     console.print(f'Wrote {out}:\n')
     console.print(out.read_text(), highlight=False, markup=False, soft_wrap=True)
-    child, own = shlex.quote(str(out)), 'path/to/mmsegmentation/tools/train.py'
+    child, train = (shlex.quote(str(path)) for path in (out, find_train_tool()))
+    theirs = 'path/to/mmsegmentation/tools/train.py'
     for told in (
-        f'Train it: python tools/train.py {child}',
-        f"or with MMSegmentation's own: python -m mmseg_rmi {own} {child}",  # for 'mmseg::' bases
+        f'Train it: python {train} {child}',
+        f"or with MMSegmentation's own: python -m mmseg_rmi {theirs} {child}",  # 'mmseg::' bases
     ):
         console.print(told, highlight=False, soft_wrap=True)
 

@@ -89,7 +89,7 @@ def test_files_that_cannot_be_read_are_named_and_the_others_counted(tmp_path, sp
     faults, table = check(config(tmp_path))
     (fault,) = faults
     assert fault.startswith(
-        f'{tmp_path}/labels/1.png, {tmp_path}/labels/2.png cannot be read, or their'
+        f'unreadable, or with an unreadable image: {tmp_path}/labels/1.png, {tmp_path}/labels/2.png'
     )
     assert why in fault
     assert '37.500' not in table  # of PLAIN alone: a third each for 0, 1 and the others
@@ -103,13 +103,13 @@ def test_files_that_cannot_be_read_are_named_and_the_others_counted(tmp_path, sp
         (np.where(PLAIN > 2, 7, PLAIN), {}, 'Set decode_head.ignore_index=7'),
         (np.where(PLAIN > 2, 1, PLAIN) + 1, {}, 'set reduce_zero_label=True'),
         (PLAIN, dict(reduce_zero_label=True), 'set reduce_zero_label=False'),
-        (np.where(PLAIN > 0, 255, 0), dict(classes=2), 'foreground stored as 255'),
+        (np.where(PLAIN > 0, 255, 0), dict(classes=2), 'if 255 is the foreground'),
         (np.full_like(PLAIN, 255), {}, 'every pixel is ignored'),
         (np.where(PLAIN == 1, 0, PLAIN), {}, 'no pixel of c1'),
         (PLAIN, dict(head=dict(out_channels=1)), 'one channel distinguishes two classes only'),
         (PLAIN, dict(head=dict(out_channels=4)), 'decode_head.out_channels=4 for num_classes=3'),
         (PLAIN, dict(head=dict(ignore_index=0)), '255 is neither a class (0 to 2) nor'),
-        (PLAIN.repeat(3).reshape(*PLAIN.shape, 3), {}, 'are read as colours'),
+        (PLAIN.repeat(3).reshape(*PLAIN.shape, 3), {}, 'read as colours: '),
     ],
 )
 def test_fault_is_found(labels: np.ndarray, settings: dict, expected: str, tmp_path: Path) -> None:
@@ -120,19 +120,19 @@ def test_fault_is_found(labels: np.ndarray, settings: dict, expected: str, tmp_p
 
 def test_labels_of_16_bits_are_found(tmp_path: Path) -> None:
     write(tmp_path, PLAIN.astype(np.uint16) + 256)
-    assert 'have more than 8 bits' in check(config(tmp_path))[0][0]
+    assert 'more than 8 bits: ' in check(config(tmp_path))[0][0]
 
 
 def test_jpeg_labels_are_found(tmp_path: Path) -> None:
     write(tmp_path, PLAIN, suffix='.jpg')
-    assert 'are JPEG' in check(config(tmp_path, seg_map_suffix='.jpg'))[0][0]
+    assert 'JPEG, which ' in check(config(tmp_path, seg_map_suffix='.jpg'))[0][0]
 
 
 def test_label_map_of_another_size_than_its_image_is_named(tmp_path: Path) -> None:
     write(tmp_path, PLAIN, PLAIN)
     Image.fromarray(PLAIN[:4]).save(tmp_path / 'labels' / '1.png')
     faults, _ = check(config(tmp_path))
-    assert faults == [f'{tmp_path}/labels/1.png differ in size from their images']
+    assert faults == [f'not of the same size as the image: {tmp_path}/labels/1.png']
 
 
 def test_head_of_other_classes_and_padding_that_is_a_class_are_found(tmp_path: Path) -> None:

@@ -117,11 +117,12 @@ def _stream(swap: Swap, head: ConfigDict, where: str) -> dict[str, str]:
     """Find the variant of a head that streams its loss."""
     kind, found = show_kind(head.type), find_class(head.type)
     if found in STREAMED:
-        swap.note(where, STREAMED[found], 'the same head, which streams the loss to save memory')
+        why = 'the same head, whose loss takes less memory'
+        swap.note(where, f'{kind} -> {STREAMED[found]}', why)
         return {'type': swap.name(STREAMED[found])}
     if found is not None and issubclass(found, streamed_heads.RegionLossMixin):
         return {}
-    swap.note(where, f'{kind} as it is', 'it has no variant that streams the loss')
+    swap.note(where, f'{kind} kept', 'it has no variant whose loss takes less memory')
     return {}
 
 

@@ -25,7 +25,7 @@ def replace_fusion(swap: Swap, settings: ConfigDict) -> dict[str, Any]:
     swap.note(
         'tta_model',
         'ProbabilityTTAModel',
-        'averages sigmoids, for which RMI trains, instead of softmax',
+        'averages sigmoids, which RMI trains, instead of softmax',
     )
     return new
 
