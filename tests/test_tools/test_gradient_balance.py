@@ -1,4 +1,4 @@
-"""How losses pull at a network, where that is known."""
+"""Gradients of losses in a network, where they are known."""
 
 import sys
 
@@ -49,12 +49,12 @@ def weigh(model, samples: list[SegDataSample]):
     return balance.measure(model, losses, batch)
 
 
-def pull(model, samples: list[SegDataSample]) -> dict:
-    return weigh(model, samples).pulls
+def measure(model, samples: list[SegDataSample]) -> dict:
+    return weigh(model, samples).losses
 
 
 def test_gradients_are_those_of_training(model):
-    found = pull(model, make_samples(3))
+    found = measure(model, make_samples(3))
     for name, loss in LOSSES.items():
         model.decode_head.loss_decode = MODELS.build(loss)
         data = dict(inputs=make_images(3), data_samples=make_samples(3))
@@ -65,7 +65,7 @@ def test_gradients_are_those_of_training(model):
         torch.testing.assert_close(found[name].weights, expected)
 
 
-def test_a_streamed_head_is_pulled_as_its_twin():
+def test_a_streamed_head_has_the_gradients_of_the_plain_one():
     found = []
     for kind in ('ASPPHead', 'RMIASPPHead'):
         torch.manual_seed(0)
@@ -76,7 +76,7 @@ def test_a_streamed_head_is_pulled_as_its_twin():
         cfg['decode_head'].update(type=kind, dilations=(1, 2))
         model = MODELS.build(cfg).eval()
         torch.nn.init.normal_(model.decode_head.conv_seg.weight)
-        found.append(pull(model, make_samples(2)))
+        found.append(measure(model, make_samples(2)))
     twin, streamed = found
     for name in LOSSES:
         torch.testing.assert_close(streamed[name].weights, twin[name].weights)
@@ -88,21 +88,21 @@ def test_a_setting_of_the_region_term_may_be_its_lambda():
 
 
 def test_weight_of_a_loss_changes_the_length_alone(model):
-    found = pull(model, make_samples(2))
+    found = measure(model, make_samples(2))
     torch.testing.assert_close(found[TRIPLE].weights, 3 * found[REGION].weights)
-    assert found[TRIPLE].foremost == pytest.approx(found[REGION].foremost)
+    assert found[TRIPLE].largest_image == pytest.approx(found[REGION].largest_image)
 
 
 def test_an_image_that_alone_has_labels_has_the_whole_gradient(model):
-    assert pull(model, make_samples(3, void=2))[balance.BCE].foremost == 1
-    assert 1 / 3 < pull(model, make_samples(3))[balance.BCE].foremost < 1
+    assert measure(model, make_samples(3, void=2))[balance.BCE].largest_image == 1
+    assert 1 / 3 < measure(model, make_samples(3))[balance.BCE].largest_image < 1
 
 
 def test_classes_that_an_image_lacks_are_the_business_of_pixel_wise_losses(model):
     samples = make_samples(2)
-    assert pull(model, samples)[balance.BCE].absent == 0
+    assert measure(model, samples)[balance.BCE].absent == 0
     samples[0].gt_sem_seg.data[samples[0].gt_sem_seg.data == 2] = 255
-    found = pull(model, samples)
+    found = measure(model, samples)
     assert 0 < found[balance.BCE].absent < 1
     assert found[REGION].absent == pytest.approx(0, abs=1e-6)
 
@@ -119,11 +119,11 @@ def test_the_region_term_leaves_the_map_of_a_class_that_no_image_shows(model):
     found = weigh(model, samples)
     assert found.pixels.sum() == pytest.approx(1)
     assert found.pixels[2] == 0
-    for name, each in found.pulls.items():
+    for name, each in found.losses.items():
         assert each.classes.sum() == pytest.approx(1)
         assert each.classes[2] == pytest.approx(each.absent, abs=1e-6), name
-    assert found.pulls[balance.BCE].classes[2] > 0.01
-    assert found.pulls[REGION].classes[2] == pytest.approx(0, abs=1e-6)
+    assert found.losses[balance.BCE].classes[2] > 0.01
+    assert found.losses[REGION].classes[2] == pytest.approx(0, abs=1e-6)
 
 
 def test_agreement_is_the_mean_cosine_of_pairs():

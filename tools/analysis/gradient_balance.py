@@ -1,9 +1,9 @@
 """Measure the gradients of the terms of RMI in a trained network.
 
 On batches of training images, for cross entropy, BCE and the region term with other settings: the
-length of the gradient of all weights, as a multiple of BCE's; its cosine with BCE's; the mean
+norm of the gradient of all weights, as a multiple of BCE's; its cosine with BCE's; the mean
 cosine between the gradients of two batches, which says how much of it is noise; and, of the squares
-of the gradient of the logits, the share of the foremost image of a batch, and the share of the maps
+of the gradient of the logits, the share of the largest image of a batch, and the share of the maps
 of classes that an image lacks. A second table has the share of each class's map, beside the share
 of pixels that the class has.
 
@@ -44,19 +44,19 @@ BCE = 'BCE'
 RIDGES = tuple(f'ridge: {ridge}' for ridge in (0.0005, 0.05, 0.5, 5.0, 50.0))
 
 
-class Pull(NamedTuple):
+class GradientStats(NamedTuple):
     """The effect of a loss on a network in one batch."""
 
     weights: Tensor  # its gradient, all in one vector
-    foremost: float  # share of one image in the squares of the gradient of the logits
+    largest_image: float  # share of one image in the squares of the gradient of the logits
     absent: float  # share of the maps of classes that the image lacks in them
     classes: Tensor  # share of the map of each class in them, C
 
 
 class Batch(NamedTuple):
-    """A batch: how each loss pulls there, and what it shows."""
+    """The gradients of each loss in a batch, and the classes that it shows."""
 
-    pulls: dict[str, Pull]
+    losses: dict[str, GradientStats]
     pixels: Tensor  # share of each class in the labelled pixels, C
 
 
@@ -79,13 +79,13 @@ def make_losses(regions: Iterable[str]) -> dict[str, dict[str, Any]]:
 def measure(
     model: BaseSegmentor, losses: Mapping[str, nn.Module], batch: Mapping[str, Any]
 ) -> Batch:
-    """The pull of each loss on the network as it is, in one batch."""
+    """Measure the gradient of each loss in the network as it is, in one batch."""
     data = model.data_preprocessor(batch, training=True)
     logits = model.decode_head(model.extract_feat(data['inputs']))
     labels = torch.stack([sample.gt_sem_seg.data for sample in data['data_samples']])
     counts = count_pixels(labels, num_classes=logits.shape[1])
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    pulls = {}
+    stats = {}
     for name, loss in losses.items():
         model.decode_head.loss_decode = loss
         # Of the class that all heads have: a streamed head would ask the loss to stream.
@@ -95,13 +95,13 @@ def measure(
         found = torch.autograd.grad(logits, weights, on_logits, retain_graph=True)
         squares = on_logits.square().sum(dim=(2, 3))
         total = squares.sum()
-        pulls[name] = Pull(
+        stats[name] = GradientStats(
             weights=torch.cat([gradient.flatten() for gradient in found]),
-            foremost=float(squares.sum(dim=1).max() / total),
+            largest_image=float(squares.sum(dim=1).max() / total),
             absent=float(squares[counts == 0].sum() / total),
             classes=squares.sum(dim=0) / total,
         )
-    return Batch(pulls, pixels=counts.sum(dim=0) / counts.sum())
+    return Batch(stats, pixels=counts.sum(dim=0) / counts.sum())
 
 
 def count_pixels(labels: Tensor, num_classes: int) -> Tensor:
@@ -117,37 +117,37 @@ def agreement(vectors: Tensor) -> float:
     return float((unit @ unit.T).sum() - count) / (count * (count - 1))
 
 
-def tabulate_losses(pulls: Sequence[Mapping[str, Pull]], caption: str) -> Table:
+def tabulate_losses(batches: Sequence[Mapping[str, GradientStats]], caption: str) -> Table:
     """A row of each loss, over all batches."""
     columns = (
-        'length, BCE = 1',
+        'norm, BCE = 1',
         'cosine with BCE',
         'between batches',
-        'foremost image',
+        'largest image',
         'absent classes',
     )
     table = Table(Column(no_wrap=True), *columns, caption=caption)
-    vectors = {name: torch.stack([pull[name].weights for pull in pulls]) for name in pulls[0]}
+    vectors = {name: torch.stack([batch[name].weights for batch in batches]) for name in batches[0]}
     for name, found in vectors.items():
-        length = (found.norm(dim=1) / vectors[BCE].norm(dim=1)).median()
+        norm = (found.norm(dim=1) / vectors[BCE].norm(dim=1)).median()
         cosine = F.cosine_similarity(found, vectors[BCE]).mean()
         table.add_row(
             name,
-            f'{length:.2f}',
+            f'{norm:.2f}',
             f'{cosine:.2f}',
             f'{agreement(found):.2f}',
-            f'{mean(pull[name].foremost for pull in pulls):.0%}',
-            f'{mean(pull[name].absent for pull in pulls):.1%}',
+            f'{mean(batch[name].largest_image for batch in batches):.0%}',
+            f'{mean(batch[name].absent for batch in batches):.1%}',
         )
     return table
 
 
 def tabulate_classes(batches: Sequence[Batch], names: Iterable[str]) -> Table:
     """A row of each class: its share of the pixels and, by loss, of the gradient of the logits."""
-    losses = list(batches[0].pulls)
+    losses = list(batches[0].losses)
     shares = [torch.stack([batch.pixels for batch in batches]).mean(dim=0)]
     for loss in losses:
-        found = [batch.pulls[loss].classes for batch in batches]
+        found = [batch.losses[loss].classes for batch in batches]
         shares.append(torch.stack(found).mean(dim=0))
     columns = (Column(name, overflow='fold') for name in ('pixels', *losses))
     table = Table(Column('share of', no_wrap=True), *columns)
@@ -187,7 +187,7 @@ def main() -> None:
     seen = track(islice(loader, args.batches), total=args.batches)
     batches = [measure(model, losses, batch) for batch in seen]
     console = Console()
-    console.print(tabulate_losses([batch.pulls for batch in batches], describe_run('cpu')))
+    console.print(tabulate_losses([batch.losses for batch in batches], describe_run('cpu')))
     console.print(tabulate_classes(batches, loader.dataset.metainfo['classes']))
 
 

@@ -39,7 +39,7 @@ def tabulate_repeats(entries: Sequence[Entry], plan: Plan) -> list[str]:
                 both = zip(scores[method], scores[BASELINE], strict=True)
                 cells = [_first_and_again([*map(difference, *values)], '+') for values in both]
                 rows.append([difference_label(plan, method), *cells, '-'])
-    return make_table(['first, and again', *MEASURES, 'threads'], rows) if rows else []
+    return make_table(['first and repeated run', *MEASURES, 'threads'], rows) if rows else []
 
 
 def tabulate_all_pairs(entries: Sequence[Entry], plan: Plan) -> list[str]:

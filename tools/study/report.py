@@ -73,8 +73,8 @@ def write_report(entries: Sequence[Entry], plan: Plan, folder: Path) -> list[str
     apply_theme('light')
     lines = [
         f'{len(entries)} results, the last of {max(entry["finished"] for entry in entries)[:10]}. '
-        f'Means with their {CONFIDENCE:.0%} intervals over seeds (Student), from three seeds on; '
-        'differences are paired by seed, and bold where the interval leaves out 0.',
+        f"Means over seeds, from three on with Student's {CONFIDENCE:.0%} interval; differences "
+        'are paired by seed, and bold if the interval excludes 0.',
         '',
     ]
     for platform, part in by_platform(entries).items():
@@ -128,7 +128,7 @@ class _Section:
     def _variants(self) -> list[str]:
         variants = self.reported.variants()
         return [
-            "RMI's choices, one changed at a time, at RMI's learning rate:",
+            "Settings of RMI, one changed at a time, at RMI's learning rate:",
             '',
             *tabulate_scores(self.reported, variants),
             '',
@@ -141,8 +141,8 @@ class _Section:
         if not choices:
             return []
         return [
-            "RMI's choices, one changed at a time, at half the schedule on the tuning seed; "
-            'each beside the run of RMI as released that is nearest in time:',
+            'Settings of RMI, one changed at a time, at half the schedule on the tuning seed; each '
+            'is compared with the run of RMI as released that is nearest in time:',
             '',
             *choices,
             '',

@@ -223,7 +223,7 @@ def test_choices_are_compared_with_rmi_at_the_same_rate(entries, tmp_path):
     tried = [('rmi-df2', 1, 46.5), ('rmi-df2', 2, 47.0), ('rmi-r5', 1, None), ('rmi-max', 4, 40.0)]
     variants = [entry(name, 9, s, stage='tuning', factor=f) for name, f, s in tried]
     lines = report.write_report([*entries, *variants], PLAN, tmp_path)
-    choices = lines[next(i for i, line in enumerate(lines) if 'choices' in line) + 2 :]
+    choices = lines[next(i for i, line in enumerate(lines) if 'Settings of RMI' in line) + 2 :]
     assert [line.split(' | ')[0].strip('| ') for line in choices[: choices.index('')]] == [
         *('', '---', 'RMI as released', 'DF 2', 'R 5', 'RMI as released', 'DF 2')
     ]
