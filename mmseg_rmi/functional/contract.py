@@ -10,7 +10,7 @@ resolution from which they are up-sampled bilinearly first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -59,6 +59,12 @@ class Parameters:
             :func:`torch.nn.functional.interpolate`.
         with_score: whether to find ``score`` and ``correct``.
         region_dtype: float64 or float32, of everything after the down-sampling.
+        downsample_factors: DF of each scale; the one of the settings by default.
+
+    Example:
+        >>> parameters = Parameters(RMISettings(), downsample_factors=(2, 4))
+        >>> [settings.downsample_factor for settings in parameters.scales]
+        [2, 4]
     """
 
     settings: RMISettings
@@ -66,6 +72,15 @@ class Parameters:
     align_corners: bool = False
     with_score: bool = False
     region_dtype: torch.dtype = torch.float64
+    downsample_factors: tuple[int, ...] | None = None
+
+    @property
+    def scales(self) -> list[RMISettings]:
+        """The settings at every scale, the mean of which is the region term; none without one."""
+        if self.settings.loss_lambda == 1:
+            return []
+        factors = self.downsample_factors or (self.settings.downsample_factor,)
+        return [replace(self.settings, downsample_factor=factor) for factor in factors]
 
 
 def batch_normalizers(labels: Tensor, ignore_index: int = 255) -> Normalizers:

@@ -52,18 +52,23 @@ def rmi_terms(
         losses = losses * pixel_weight.unsqueeze(1)
     total = settings.loss_lambda * losses.sum() / normalizers.pixels
     region = score = correct = torch.zeros_like(total)
-    if settings.loss_lambda < 1:
+    if scales := parameters.scales:
         probability = activate(logits, settings.activation) * valid
-        kept = kept_regions(valid, settings)
-        truth_points, points = paired_points(
-            truth.to(probability.dtype), probability, kept, settings, parameters.region_dtype
-        )
-        bounds = negative_lower_bounds(truth_points, points, valid, kept, settings)
-        region = (1 - settings.loss_lambda) * bounds.sum() / normalizers.images
+        bounds, scores = [], []
+        for scale in scales:
+            kept = kept_regions(valid, scale)
+            truth_points, points = paired_points(
+                truth.to(probability.dtype), probability, kept, scale, parameters.region_dtype
+            )
+            bounds.append(negative_lower_bounds(truth_points, points, valid, kept, scale))
+            if parameters.with_score:
+                found = region_score(truth_points, points.detach(), settings.ridge)
+                scores.append(found.nanmean().nan_to_num())
+        mean_bounds = torch.stack(bounds).mean(dim=0)
+        region = (1 - settings.loss_lambda) * mean_bounds.sum() / normalizers.images
         total, region = total + region.to(total.dtype), region.detach().to(total.dtype)
         if parameters.with_score:
-            scores = region_score(truth_points, points.detach(), settings.ridge)
-            score = scores.nanmean().nan_to_num()
+            score = torch.stack(scores).mean()
     if parameters.with_score:
         correct = count_correct(logits, labels, ignore_index)
     return RMITerms(total, region, score, correct)

@@ -22,6 +22,7 @@ from mmseg_rmi.functional.contract import (
     default_region_dtype,
 )
 from mmseg_rmi.functional.regions import check_region_fits
+from mmseg_rmi.functional.scales import as_factors
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.checks import check_choice
 from mmseg_rmi.utils.labels import widen_labels
@@ -39,6 +40,7 @@ def rmi_loss(
     pixel_weight: Tensor | None = None,
     class_weight: Tensor | None = None,
     normalizers: Normalizers | None = None,
+    downsample_factors: Sequence[int] | None = None,
     region_dtype: torch.dtype | None = None,
     impl: str = 'auto',
 ) -> Tensor:
@@ -53,6 +55,8 @@ def rmi_loss(
         pixel_weight: ``B x H x W``, scales the pixel-wise term.
         class_weight: ``C``, scales each class's part of the pixel-wise term.
         normalizers: divisors of the two sums; those of this batch by default.
+        downsample_factors: DF of each scale, such as ``(2, 4, 8)``, over which the region term is
+            the mean; the one of the settings by default.
         region_dtype: precision of all that comes after the down-sampling; by default float64 where
             the device has it, the only one that ``'triton'`` takes.
         impl: ``'reference'``, ``'torch'``, ``'triton'``, or ``'auto'``, the fastest that fits.
@@ -76,9 +80,13 @@ def rmi_loss(
         True
     """
     settings, labels = settings or RMISettings(), widen_labels(labels)
-    region_dtype = region_dtype or default_region_dtype(logits.device)
-    parameters = Parameters(settings, ignore_index, region_dtype=region_dtype)
-    rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:], region_dtype)
+    parameters = Parameters(
+        settings,
+        ignore_index,
+        region_dtype=region_dtype or default_region_dtype(logits.device),
+        downsample_factors=None if downsample_factors is None else as_factors(downsample_factors),
+    )
+    rmi_terms = find_implementation(impl, logits, parameters, labels.shape[1:])
     normalizers = normalizers or batch_normalizers(labels, ignore_index)
     with full_precision(logits.device.type):
         return rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters).total
@@ -93,6 +101,7 @@ def streamed_rmi_loss(
     ignore_index: int = 255,
     class_weight: Tensor | None = None,
     normalizers: Normalizers | None = None,
+    downsample_factors: Sequence[int] | None = None,
     region_dtype: torch.dtype | None = None,
     impl: str = 'auto',
 ) -> RMITerms:
@@ -108,6 +117,7 @@ def streamed_rmi_loss(
         ignore_index: label of pixels that do not count.
         class_weight: ``C``, scales each class's part of the pixel-wise term.
         normalizers: divisors of the two sums; those of this batch by default.
+        downsample_factors: as of :func:`rmi_loss`.
         region_dtype: as of :func:`rmi_loss`.
         impl: as of :func:`rmi_loss`.
 
@@ -126,9 +136,15 @@ def streamed_rmi_loss(
         torch.Size([2, 3, 8, 8])
     """
     settings, labels = settings or RMISettings(), widen_labels(labels)
-    region_dtype = region_dtype or default_region_dtype(logits.device)
-    parameters = Parameters(settings, ignore_index, align_corners, True, region_dtype)
-    rmi_terms = find_implementation(impl, logits, settings, labels.shape[1:], region_dtype)
+    parameters = Parameters(
+        settings,
+        ignore_index,
+        align_corners,
+        with_score=True,
+        region_dtype=region_dtype or default_region_dtype(logits.device),
+        downsample_factors=None if downsample_factors is None else as_factors(downsample_factors),
+    )
+    rmi_terms = find_implementation(impl, logits, parameters, labels.shape[1:])
     normalizers = normalizers or batch_normalizers(labels, ignore_index)
     with full_precision(logits.device.type):
         return rmi_terms(logits, labels, None, class_weight, normalizers, parameters)
@@ -137,38 +153,37 @@ def streamed_rmi_loss(
 def find_implementation(
     impl: str,
     logits: Tensor,
-    settings: RMISettings,
+    parameters: Parameters,
     size: Sequence[int] | None = None,
-    region_dtype: torch.dtype = torch.float64,
 ) -> Callable[..., RMITerms]:
     """Return the function that computes the loss of such logits.
 
     Args:
         impl: as of :func:`rmi_loss`.
         logits: ``B x C x H' x W'``.
-        settings: the constants of the loss.
+        parameters: the constants of the call.
         size: ``(H, W)`` of the labels; that of the logits by default.
-        region_dtype: as of :func:`rmi_loss`.
 
     Raises:
         ValueError: settings that one channel cannot have, maps too small for a region, an ``impl``
             that is unknown or cannot compute this; says why.
 
     Example:
-        >>> find_implementation('auto', torch.zeros(1, 2, 8, 8), RMISettings()) is blocked.rmi_terms
+        >>> parameters = Parameters(RMISettings())
+        >>> find_implementation('auto', torch.zeros(1, 2, 8, 8), parameters) is blocked.rmi_terms
         True
     """
     check_choice('impl', impl, IMPLEMENTATIONS)
     size = size or logits.shape[2:]
-    if settings.loss_lambda < 1:
-        check_region_fits(size, settings)
+    for scale in parameters.scales:
+        check_region_fits(size, scale)
     if logits.shape[1] == 1:
-        _refuse_softmax(settings)
+        _refuse_softmax(parameters.settings)
     if impl == 'reference' or (impl == 'auto' and needs_plain_operations()):
         return reference.rmi_terms
     if impl == 'torch':
         return blocked.rmi_terms
-    reason = triton.unsupported_reason(logits, settings, size, region_dtype)
+    reason = triton.unsupported_reason(logits, parameters, size)
     if reason is None:
         return triton.rmi_terms
     if impl == 'triton':

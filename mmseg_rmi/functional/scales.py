@@ -8,7 +8,7 @@ from functools import reduce
 
 import torch
 
-from mmseg_rmi.functional.contract import RMITerms
+from mmseg_rmi.functional.contract import Parameters, RMITerms
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.checks import check_integer
 
@@ -35,7 +35,7 @@ def as_factors(downsample_factor: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(downsample_factor)
 
 
-def split_scales(settings: RMISettings, factors: Sequence[int]) -> list[tuple[float, RMISettings]]:
+def split_scales(parameters: Parameters) -> list[tuple[float, RMISettings]]:
     """Split a loss over K down-sampling factors into losses of one factor each.
 
     With P the pixel-wise term and R_k the region term at factor k::
@@ -46,28 +46,26 @@ def split_scales(settings: RMISettings, factors: Sequence[int]) -> list[tuple[fl
     w_1``, and for the others ``w_k = (1 - lambda) / K``, ``lambda_k = 0``.
 
     Args:
-        settings: the constants of the loss, with the first factor.
-        factors: DF of each scale.
+        parameters: the constants of the call.
 
     Returns:
-        ``w_k`` and the settings of each loss; without those that weigh nothing.
+        ``w_k`` and the settings of each loss; one if there is no region term.
 
     Example:
-        >>> settings = RMISettings(downsample_factor=2)
-        >>> [(w, s.downsample_factor, s.loss_lambda) for w, s in split_scales(settings, [2, 4])]
+        >>> parameters = Parameters(RMISettings(), downsample_factors=(2, 4))
+        >>> [(w, s.downsample_factor, s.loss_lambda) for w, s in split_scales(parameters)]
         [(0.75, 2, 0.6666666666666666), (0.25, 4, 0.0)]
     """
-    if len(factors) == 1:
-        return [(1.0, settings)]
-    share = (1 - settings.loss_lambda) / len(factors)
-    first = settings.loss_lambda + share
-    scales = [(first, replace(settings, loss_lambda=settings.loss_lambda / first))]
-    if share > 0:
-        scales += [
-            (share, replace(settings, downsample_factor=factor, loss_lambda=0.0))
-            for factor in factors[1:]
-        ]
-    return scales
+    scales = parameters.scales or [parameters.settings]
+    if len(scales) == 1:
+        return [(1.0, scales[0])]
+    loss_lambda = parameters.settings.loss_lambda
+    share = (1 - loss_lambda) / len(scales)
+    first = loss_lambda + share
+    return [
+        (first, replace(scales[0], loss_lambda=loss_lambda / first)),
+        *((share, replace(scale, loss_lambda=0.0)) for scale in scales[1:]),
+    ]
 
 
 def sum_scales(scales: Iterable[tuple[float, RMITerms]]) -> RMITerms:
@@ -85,6 +83,8 @@ def sum_scales(scales: Iterable[tuple[float, RMITerms]]) -> RMITerms:
         RMITerms(total=tensor(2.), region=tensor(1.), score=tensor(0.5000), correct=tensor(7.))
     """
     weights, terms = zip(*scales, strict=True)
+    if len(terms) == 1:
+        return terms[0]
     totals, regions, scores, correct = zip(*terms, strict=True)
     return RMITerms(
         total=reduce(torch.add, [w * total for w, total in zip(weights, totals, strict=True)]),

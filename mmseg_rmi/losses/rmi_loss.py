@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from types import EllipsisType
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, RMITerms, rmi_loss, streamed_rmi_loss
+from mmseg_rmi.functional.contract import Parameters
 from mmseg_rmi.functional.regions import check_region_fits
 from mmseg_rmi.functional.rmi_loss import IMPLEMENTATIONS
-from mmseg_rmi.functional.scales import as_factors, split_scales, sum_scales
+from mmseg_rmi.functional.scales import as_factors
 from mmseg_rmi.losses.base import SegmentationLoss
 from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
@@ -138,22 +137,18 @@ class RMILoss(SegmentationLoss):
             logits, labels, weight, ignore_index, avg_factor, reduction_override
         )
         self._check_settings_fit(logits, labels)
-        normalizers = global_normalizers(labels, ignore_index)
-        losses = [
-            weight_of_scale
-            * rmi_loss(
-                logits,
-                labels,
-                settings,
-                ignore_index=ignore_index,
-                pixel_weight=weight,
-                class_weight=self.class_weight,
-                normalizers=normalizers,
-                impl=self.impl,
-            )
-            for weight_of_scale, settings in self.scales
-        ]
-        return propagate_nonfinite(reduce(torch.add, losses))
+        loss = rmi_loss(
+            logits,
+            labels,
+            self.settings,
+            ignore_index=ignore_index,
+            pixel_weight=weight,
+            class_weight=self.class_weight,
+            normalizers=global_normalizers(labels, ignore_index),
+            downsample_factors=self.downsample_factors,
+            impl=self.impl,
+        )
+        return propagate_nonfinite(self.loss_weight * loss)
 
     def stream(
         self,
@@ -181,36 +176,26 @@ class RMILoss(SegmentationLoss):
         """
         labels, ignore_index = self.check_call(logits, labels, None, ignore_index, same_size=False)
         self._check_settings_fit(logits, labels)
-        normalizers = global_normalizers(labels, ignore_index)
-        terms = sum_scales(
-            (
-                weight,
-                streamed_rmi_loss(
-                    logits,
-                    labels,
-                    settings,
-                    align_corners=align_corners,
-                    ignore_index=ignore_index,
-                    class_weight=self.class_weight,
-                    normalizers=normalizers,
-                    impl=self.impl,
-                ),
-            )
-            for weight, settings in self.scales
+        terms = streamed_rmi_loss(
+            logits,
+            labels,
+            self.settings,
+            align_corners=align_corners,
+            ignore_index=ignore_index,
+            class_weight=self.class_weight,
+            normalizers=global_normalizers(labels, ignore_index),
+            downsample_factors=self.downsample_factors,
+            impl=self.impl,
         )
-        return terms._replace(total=propagate_nonfinite(terms.total))
+        return terms._replace(
+            total=propagate_nonfinite(self.loss_weight * terms.total),
+            region=self.loss_weight * terms.region,
+        )
 
     def _check_settings_fit(self, logits: Tensor, labels: Tensor) -> None:
         check_class_weight(self.class_weight, logits)
-        if self.settings.loss_lambda < 1:
-            for _, settings in self.scales:
-                check_region_fits(labels.shape[1:], settings)
-
-    @property
-    def scales(self) -> list[tuple[float, RMISettings]]:
-        """The weights and the settings of the losses, one for each factor, that add up to this."""
-        scales = split_scales(self.settings, self.downsample_factors)
-        return [(self.loss_weight * weight, settings) for weight, settings in scales]
+        for scale in Parameters(self.settings, downsample_factors=self.downsample_factors).scales:
+            check_region_fits(labels.shape[1:], scale)
 
     @property
     def use_sigmoid(self) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mmseg_rmi.functional import RMISettings, blocked, rmi_loss, triton
+from mmseg_rmi.functional.contract import Parameters
 from mmseg_rmi.functional.rmi_loss import find_implementation
 
 TESTS = Path(__file__).with_name('test_triton_interpreted.py')
@@ -61,12 +62,12 @@ REFUSED = {
 def test_refuses_settings_and_tells_so_once(card, caplog, words):
     settings = RMISettings(**REFUSED[words])
     with caplog.at_level(logging.WARNING):
-        reasons = {triton.unsupported_reason(CudaTensor(), settings) for _ in range(3)}
+        reasons = {triton.unsupported_reason(CudaTensor(), Parameters(settings)) for _ in range(3)}
     assert len(reasons) == len(caplog.records) == 1
     assert words in reasons.pop()
     assert words in caplog.text
     settings = RMISettings(**REFUSED[words], loss_lambda=1.0)
-    assert triton.unsupported_reason(CudaTensor(), settings) is None
+    assert triton.unsupported_reason(CudaTensor(), Parameters(settings)) is None
 
 
 @pytest.mark.parametrize(
@@ -80,36 +81,42 @@ def test_refuses_settings_and_tells_so_once(card, caplog, words):
     ids=str,
 )
 def test_takes_what_users_set(card, caplog, options):
-    assert triton.unsupported_reason(CudaTensor(), RMISettings(**options)) is None
+    assert triton.unsupported_reason(CudaTensor(), Parameters(RMISettings(**options))) is None
     assert caplog.records == []
 
 
 def test_size_of_labels_bounds_the_ridge_of_sums(card):
     settings = RMISettings(ridge=1e-4)
-    assert triton.unsupported_reason(CudaTensor(), settings) is None
-    assert 'ridge' in triton.unsupported_reason(CudaTensor(), settings, size=(2000, 2000))
+    assert triton.unsupported_reason(CudaTensor(), Parameters(settings)) is None
+    assert 'ridge' in triton.unsupported_reason(
+        CudaTensor(), Parameters(settings), size=(2000, 2000)
+    )
 
 
 def test_refuses_sizes_of_which_its_integers_would_overflow(card):
     settings = RMISettings(covariance='mean')
-    assert triton.unsupported_reason(CudaTensor(), settings, size=(99, 4 * 2048)) is None
-    reason = triton.unsupported_reason(CudaTensor(), settings, size=(99, 4 * 2048 + 1))
+    assert (
+        triton.unsupported_reason(CudaTensor(), Parameters(settings), size=(99, 4 * 2048)) is None
+    )
+    reason = triton.unsupported_reason(CudaTensor(), Parameters(settings), size=(99, 4 * 2048 + 1))
     assert '2048 cells a side' in reason
     planes = torch.empty(1, 200, 4096, 4096, device='meta')
     interleaved = planes.to(memory_format=torch.channels_last)
-    assert 'elements of memory' not in triton.unsupported_reason(planes, settings)
-    assert 'elements of memory' in triton.unsupported_reason(interleaved, settings)
+    assert 'elements of memory' not in triton.unsupported_reason(planes, Parameters(settings))
+    assert 'elements of memory' in triton.unsupported_reason(interleaved, Parameters(settings))
 
 
 def test_refuses_regions_in_float32(card, caplog):
-    reason = triton.unsupported_reason(CudaTensor(), RMISettings(), region_dtype=torch.float32)
+    reason = triton.unsupported_reason(
+        CudaTensor(), Parameters(RMISettings(), region_dtype=torch.float32)
+    )
     assert 'region_dtype=torch.float32' in reason
     assert reason in caplog.text
 
 
 def test_asks_for_the_c_compiler_that_triton_needs(card, monkeypatch):
     monkeypatch.setattr('shutil.which', lambda name: None)
-    assert 'no C compiler' in triton.unsupported_reason(CudaTensor(), RMISettings())
+    assert 'no C compiler' in triton.unsupported_reason(CudaTensor(), Parameters(RMISettings()))
 
 
 def test_a_failed_trial_sends_the_loss_the_torch_way(card, monkeypatch, caplog):
@@ -121,15 +128,15 @@ def test_a_failed_trial_sends_the_loss_the_torch_way(card, monkeypatch, caplog):
 
     monkeypatch.setattr(triton.trial, 'failure', failure)
     for size in (None, (513, 513), (2052, 2052)):
-        implementation = find_implementation('auto', CudaTensor(), RMISettings(), size)
+        implementation = find_implementation('auto', CudaTensor(), Parameters(RMISettings()), size)
         assert implementation is blocked.rmi_terms
     assert tried == [('cuda', False), ('cuda', False), ('cuda', True)]
     assert [record.message.count('no libcuda.so') for record in caplog.records] == [1]
     with pytest.raises(ValueError, match='trial of the kernels failed'):
-        find_implementation('triton', CudaTensor(), RMISettings())
+        find_implementation('triton', CudaTensor(), Parameters(RMISettings()))
 
     monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: True)
-    assert triton.unsupported_reason(CudaTensor(), RMISettings()) is None
+    assert triton.unsupported_reason(CudaTensor(), Parameters(RMISettings())) is None
     assert len(tried) == 4
 
 
@@ -151,4 +158,4 @@ def test_refuses_a_cpu_in_words(card, monkeypatch):
         ValueError, match="impl='triton' cannot compute this: the logits are on cpu"
     ):
         rmi_loss(logits, labels, impl='triton')
-    assert 'float64' in triton.unsupported_reason(logits.double(), RMISettings())
+    assert 'float64' in triton.unsupported_reason(logits.double(), Parameters(RMISettings()))

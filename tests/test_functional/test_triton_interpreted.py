@@ -82,6 +82,15 @@ def test_settings(settings):
     assert_equals_reference(*small_batch(), settings=RMISettings(**settings), with_score=True)
 
 
+def test_several_scales():
+    logits, labels = small_batch(classes=3)
+    for options in (dict(), dict(downsample='max', activation='softmax', pixel_term='ce')):
+        settings = RMISettings(region_size=2, **options)
+        assert_equals_reference(
+            logits, labels, settings=settings, downsample_factors=(1, 3), with_score=True
+        )
+
+
 def test_blocks_of_lags_and_slabs_of_cells_of_a_gpu(monkeypatch):
     monkeypatch.setattr(launch, 'LAG_BLOCK', 8)
     monkeypatch.setattr(launch, 'SLAB_CELLS', 256)

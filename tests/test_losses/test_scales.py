@@ -18,11 +18,23 @@ def mean_over_factors(loss_of, logits):
     return value, *torch.autograd.grad(value, logits)
 
 
-@pytest.mark.parametrize('loss_lambda', [0, 0.3, 1])
-def test_the_loss_is_the_mean_over_the_factors(loss_lambda):
-    logits, labels = make_batch()
+@pytest.mark.parametrize('impl', ['reference', 'torch'])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(loss_lambda=0),
+        dict(loss_lambda=0.3, downsample='max'),
+        dict(loss_lambda=1),
+        dict(activation='softmax', ignored='exclude'),
+        dict(activation='softmax', downsample='interp', nonnegative=False),
+    ],
+    ids=str,
+)
+def test_the_loss_is_the_mean_over_the_factors(impl, options):
+    logits, labels = make_batch(classes=4)
+    labels[labels == 3] = 0
     logits.requires_grad_()
-    build = partial(RMILoss, loss_lambda=loss_lambda, loss_weight=2.0)
+    build = partial(RMILoss, loss_weight=2.0, impl=impl, **options)
     value = build(downsample_factor=list(FACTORS))(logits, labels)
     expected, gradient = mean_over_factors(
         lambda factor: build(downsample_factor=factor)(logits, labels), logits

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_rmi.functional import RMISettings, triton
+from mmseg_rmi.functional.contract import Parameters
 from mmseg_rmi.losses import RMILoss
 from tools.benchmark.cases import Case, make_labels
 from tools.benchmark.methods import RMI, Unavailable
@@ -90,7 +91,9 @@ def takes_kernels(method: str, device: str) -> str:
         AssertionError: they refuse the simplest of logits; says why.
     """
     _need_gpu(device)
-    reason = triton.unsupported_reason(torch.zeros(1, 2, 8, 8, device=device), RMISettings())
+    reason = triton.unsupported_reason(
+        torch.zeros(1, 2, 8, 8, device=device), Parameters(RMISettings())
+    )
     if reason is not None:
         raise AssertionError(reason)
     return ''

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 import mmseg_rmi  # noqa: F401 (registers the losses and heads)
 from mmseg_rmi.functional import RMISettings, triton
+from mmseg_rmi.functional.contract import Parameters
 from mmseg_rmi.functional.rmi_loss import find_implementation
 from tools.benchmark.cases import DTYPES, Case, make_labels, make_logits
 from tools.benchmark.naive_rmi import naive_rmi
@@ -90,7 +91,7 @@ def build_workloads(
 def chosen_implementation(device: str) -> str:
     """Name the implementation that RMI has on a device by default."""
     logits = torch.zeros(1, 2, 8, 8, device=device)
-    chosen = find_implementation('auto', logits, RMISettings())
+    chosen = find_implementation('auto', logits, Parameters(RMISettings()))
     return 'triton' if chosen is triton.rmi_terms else 'torch'
 
 

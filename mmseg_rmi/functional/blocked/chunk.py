@@ -10,32 +10,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmseg_rmi.functional.blocked.workspace import Workspace, host_can_read
+from mmseg_rmi.functional.blocked.workspace import Scale, Workspace, host_can_read
 from mmseg_rmi.functional.contract import zero_if_finite
 from mmseg_rmi.functional.regions import kept_regions
 
 
 class RegionTarget(NamedTuple):
-    """The regions of a chunk's labels.
+    """The regions of a chunk's labels at one scale.
 
     Attributes:
         maps: down-sampled one-hot maps, ``N x C x h x w``.
         present: the maps to solve for, of all ``N * C``, ascending; the others contribute nothing.
         kept: ``N x n``, boolean, the regions that count; None if all do.
         floor: the constant to add to the sum of the bounds, scalar.
-        competes: whether every logit moves the probabilities of all classes, as of a softmax.
     """
 
     maps: Tensor
     present: list[int]
     kept: Tensor | None
     floor: Tensor
-    competes: bool
 
     def has_class_in(self, block: slice) -> bool:
-        """Tell whether the region term depends on any class of a block."""
-        if self.competes:
-            return bool(self.present)
+        """Tell whether there is a map of any class of a block to solve for."""
         classes = self.maps.shape[1]
         return any(block.start <= place % classes < block.stop for place in self.present)
 
@@ -52,7 +48,8 @@ class Chunk(NamedTuple):
         class_weight: ``C x 1 x 1``, of the channels in the binary cross entropy; None if 1.
         label_sum: scalar, the weighted sum of the labels' logits.
         log_sum: ``N x 1 x H x W``, log-sum-exp of the logits; None if no softmax is taken.
-        target: the regions of the labels; None if lambda is 1.
+        targets: the regions of the labels, at every scale.
+        competes: whether every logit moves the probabilities of all classes, as of a softmax.
     """
 
     logits: Tensor
@@ -63,7 +60,8 @@ class Chunk(NamedTuple):
     class_weight: Tensor | None
     label_sum: Tensor
     log_sum: Tensor | None
-    target: RegionTarget | None
+    targets: list[RegionTarget]
+    competes: bool
 
     def weight_of(self, block: slice) -> Tensor:
         """Return the weight of every pixel and class of a block (broadcast)."""
@@ -73,7 +71,9 @@ class Chunk(NamedTuple):
 
     def solves(self, block: slice) -> bool:
         """Tell whether the region term depends on any class of a block."""
-        return self.target is not None and self.target.has_class_in(block)
+        if self.competes:
+            return any(target.present for target in self.targets)
+        return any(target.has_class_in(block) for target in self.targets)
 
     def activate(
         self, block: slice, activation: str, out: Tensor | None, dtype: torch.dtype
@@ -106,9 +106,11 @@ def read_chunk(
     settings = workspace.settings
     valid = labels != workspace.parameters.ignore_index
     channel, has_label = _read_labels(labels, valid, logits.shape[1])
-    target = None
-    if settings.loss_lambda < 1:  # first, for what it takes meanwhile
-        target = _find_target(channel, has_label, valid, logits.shape[1], workspace)
+    # First, for what they take meanwhile.
+    targets = [
+        _find_target(channel, has_label, valid, logits.shape[1], scale, workspace.dtype)
+        for scale in workspace.scales
+    ]
 
     mask = valid.to(workspace.dtype)
     weight = mask * pixel_scale
@@ -133,7 +135,8 @@ def read_chunk(
         class_weight,
         label_sum,
         _log_sum_exp(logits, workspace) if takes_softmax else None,
-        target,
+        targets,
+        competes=workspace.activation == 'softmax',
     )
 
 
@@ -145,20 +148,25 @@ def _read_labels(labels: Tensor, valid: Tensor, channels: int) -> tuple[Tensor, 
 
 
 def _find_target(
-    channel: Tensor, has_label: Tensor, valid: Tensor, classes: int, workspace: Workspace
+    channel: Tensor,
+    has_label: Tensor,
+    valid: Tensor,
+    classes: int,
+    scale: Scale,
+    dtype: torch.dtype,
 ) -> RegionTarget:
-    settings, solver = workspace.settings, workspace.solver
+    settings, pooling, solver = scale
     kept = kept_regions(valid, settings)
     enough = valid.flatten(1).any(dim=1) & (solver.count >= 2)
     if kept is not None:
         enough = kept.sum(dim=1) >= 2
     floor = 0.0 if settings.nonnegative else classes * settings.floor
-    maps = workspace.pooling.one_hot(channel, has_label, classes, workspace.dtype)
+    maps = pooling.one_hot(channel, has_label, classes, dtype)
     present = list(range(len(maps) * classes))
     if host_can_read(channel):  # absent classes are skipped
         present = maps.flatten(2).amax(dim=2).flatten().nonzero().flatten().tolist()
     total_floor = floor * enough.sum().to(solver.dtype)
-    return RegionTarget(maps, present, kept, total_floor, settings.activation == 'softmax')
+    return RegionTarget(maps, present, kept, total_floor)
 
 
 def _log_sum_exp(logits: Tensor, workspace: Workspace) -> Tensor:

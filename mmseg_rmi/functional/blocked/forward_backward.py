@@ -18,7 +18,7 @@ from torch import Tensor
 from mmseg_rmi.functional.blocked.chunk import Chunk, RegionTarget, read_chunk
 from mmseg_rmi.functional.blocked.interpolation import bilinear_adjoint
 from mmseg_rmi.functional.blocked.pooling import Pooling
-from mmseg_rmi.functional.blocked.workspace import Workspace, host_can_read
+from mmseg_rmi.functional.blocked.workspace import Scale, Workspace, host_can_read
 from mmseg_rmi.functional.contract import (
     Normalizers,
     Parameters,
@@ -126,8 +126,10 @@ def forward_backward(
     ]
     region = torch.stack([terms.region for terms in found]).sum()
     total = torch.stack([terms.pixel for terms in found]).sum() + region
-    scores = [each for terms in found for each in terms.scores]
-    score = torch.cat(scores).nanmean().nan_to_num() if scores else torch.zeros_like(region)
+    score = torch.zeros_like(region)
+    if parameters.with_score and workspace.scales:
+        scores = zip(*[terms.scores for terms in found], strict=True)  # of one scale each
+        score = torch.stack([torch.cat(each).nanmean().nan_to_num() for each in scores]).mean()
     correct = torch.stack([terms.correct for terms in found]).sum()
     # A tensor of its own: compiled by torch 2.11, one that is also an intermediate has no gradient.
     total = total.to(workspace.dtype, copy=True)
@@ -135,7 +137,11 @@ def forward_backward(
 
 
 class ChunkTerms(NamedTuple):
-    """The shares of a chunk of images in both terms and in the correct pixels, and its scores."""
+    """The shares of a chunk of images in both terms and in the correct pixels, and its scores.
+
+    Attributes:
+        scores: at every scale, of the classes that are present.
+    """
 
     pixel: Tensor
     region: Tensor
@@ -158,17 +164,20 @@ def _chunk_terms(
     full = workspace.up_sample(logits)
     region = torch.zeros_like(region_scale)
     correct = torch.zeros_like(region_scale)
-    scores: list[Tensor] = []
     if parameters.with_score:  # before the gradient is written over the logits
         correct = count_correct(full, labels, parameters.ignore_index)
     chunk = read_chunk(full, labels, pixel_weight, class_weight, pixel_scale, workspace)
     into = None if gradient is None else workspace.gradient_of(full, gradient)
 
     pixel, pooled = _forward(chunk, workspace, into)
-    slopes = pooled
-    if chunk.target is not None:
-        bounds, scores, slopes = _solve_regions(chunk.target, pooled, region_scale, workspace)
-        region = bounds * region_scale
+    scores: list[Tensor] = []
+    slopes: list[Slopes] = []
+    for scale, target, maps in zip(workspace.scales, chunk.targets, pooled, strict=True):
+        scale_of_bounds = region_scale / len(pooled)
+        bounds, found, by_maps = _solve_regions(scale, target, maps.maps, scale_of_bounds)
+        region = region + bounds * scale_of_bounds
+        scores.append(found)
+        slopes.append(Slopes(scale.pooling, by_maps, maps.max_places))
     if gradient is not None and into is not None:
         _backward(chunk, slopes, workspace, into)
         if workspace.up_samples:
@@ -178,7 +187,7 @@ def _chunk_terms(
 
 
 class PooledMaps(NamedTuple):
-    """Down-sampled probabilities of a chunk, or dR/dp, the gradient by them.
+    """Down-sampled probabilities of a chunk at one scale.
 
     Attributes:
         maps: ``N x C x h x w``, undefined in blocks without a class to solve for.
@@ -188,26 +197,36 @@ class PooledMaps(NamedTuple):
     maps: Tensor
     max_places: dict[int, Tensor | None]
 
-    def has(self, block: slice) -> bool:
-        """Tell whether a block has a class to solve for."""
-        return block.start in self.max_places
 
-    def adjoint(self, block: slice, pooling: Pooling, out: Tensor) -> Tensor:
-        """Hand the gradient of a block back to its pixels, into ``out``."""
-        return pooling.adjoint(self.maps[:, block], self.max_places[block.start], out)
+class Slopes(NamedTuple):
+    """``dR/dp``, the scaled gradient of the region term by down-sampled probabilities.
+
+    Attributes:
+        pooling: that made the maps.
+        by_maps: ``N x C x h x w``.
+        max_places: as of :class:`PooledMaps`.
+    """
+
+    pooling: Pooling
+    by_maps: Tensor
+    max_places: dict[int, Tensor | None]
+
+    def by_pixels(self, block: slice, out: Tensor) -> Tensor:
+        """Return the gradient of a block by its pixels' probabilities, in ``out``."""
+        places = self.max_places[block.start]
+        return self.pooling.adjoint(self.by_maps[:, block], places, out)
 
 
 def _forward(
     chunk: Chunk, workspace: Workspace, gradient: Tensor | None
-) -> tuple[Tensor, PooledMaps]:
+) -> tuple[Tensor, list[PooledMaps]]:
     """Compute the pixel-wise term, and down-sample the probabilities of classes to solve for.
 
     The gradient, if given, holds the probabilities of these classes afterwards, and is complete in
     blocks without such a class but for the labels' logits.
     """
     takes_sigmoid, dtype = workspace.settings.pixel_term == 'bce', workspace.dtype
-    target = chunk.valid[:0] if chunk.target is None else chunk.target.maps
-    pooled = PooledMaps(torch.empty_like(target), {})
+    pooled = [PooledMaps(torch.empty_like(target.maps), {}) for target in chunk.targets]
     for block in workspace.blocks:
         out, solves = None if gradient is None else gradient[:, block], chunk.solves(block)
         probability = None
@@ -219,9 +238,9 @@ def _forward(
             activation = workspace.activation if solves else workspace.pixel_activation
             probability = chunk.activate(block, activation, out, dtype)
         if solves:
-            pooled.maps[:, block], pooled.max_places[block.start] = workspace.pooling.forward(
-                probability.mul_(chunk.valid)
-            )
+            probability.mul_(chunk.valid)
+            for scale, (maps, max_places) in zip(workspace.scales, pooled, strict=True):
+                maps[:, block], max_places[block.start] = scale.pooling.forward(probability)
         elif out is not None:
             out.mul_(chunk.weight_of(block))
 
@@ -234,30 +253,30 @@ def _forward(
 
 
 def _solve_regions(
-    target: RegionTarget, pooled: PooledMaps, region_scale: Tensor, workspace: Workspace
-) -> tuple[Tensor, list[Tensor], PooledMaps]:
+    scale: Scale, target: RegionTarget, pooled: Tensor, scale_of_bounds: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Solve for the classes that are present.
 
     Returns:
-        The sum of ``-I_l`` over images and classes; the scores of the classes present; the scaled
-        gradient by the pooled maps.
+        The sum of ``-I_l`` over images and classes; the scores of the classes present; the
+        gradient of the sum by the pooled maps, times ``scale_of_bounds``.
     """
-    solver = workspace.solver
-    maps, truth = pooled.maps.flatten(0, 1), target.maps.flatten(0, 1)
+    settings, _, solver = scale
+    maps, truth = pooled.flatten(0, 1), target.maps.flatten(0, 1)
     slopes = torch.zeros_like(maps)
     kept = target.kept
     if kept is not None:
         kept = kept[:, None].expand(-1, target.maps.shape[1], -1).flatten(0, 1)
-    bounds, scores = target.floor, []
+    bounds, scores = target.floor, [target.floor.new_empty(0)]
     for start in range(0, len(target.present), solver.block):
         places = _as_slice(target.present[start : start + solver.block])
         solution = solver(maps[places], truth[places], None if kept is None else kept[places])
-        slopes[places] = (solution.gradients * region_scale).to(slopes.dtype)
+        slopes[places] = (solution.gradients * scale_of_bounds).to(slopes.dtype)
         positive = solution.bounds.clamp(min=0)  # below 0 by rounding alone
-        bounds = bounds + (positive if workspace.settings.nonnegative else solution.bounds).sum()
+        bounds = bounds + (positive if settings.nonnegative else solution.bounds).sum()
         if solution.scores is not None:
             scores.append(solution.scores)
-    return bounds, scores, pooled._replace(maps=slopes.view_as(pooled.maps))
+    return bounds, torch.cat(scores), slopes.view_as(pooled)
 
 
 def _as_slice(places: list[int]) -> slice | list[int]:
@@ -266,18 +285,23 @@ def _as_slice(places: list[int]) -> slice | list[int]:
     return slice(first, last + 1) if last - first < len(places) else places
 
 
-def _backward(chunk: Chunk, slopes: PooledMaps, workspace: Workspace, gradient: Tensor) -> None:
+def _backward(chunk: Chunk, slopes: list[Slopes], workspace: Workspace, gradient: Tensor) -> None:
     """Write the gradient of both terms in the place of the probabilities p that lie there.
 
     It is ``q * weight - label_weight`` (the latter at the label), q the probability of the
     pixel-wise term, and of the region term ``p * (1 - p) * dR/dp`` for a sigmoid or
     ``p * (dR/dp - sum_k p_k dR/dp_k)`` for a softmax.
     """
-    competes = chunk.target is not None and chunk.target.competes
-    expected = _expected_slope(slopes, workspace, gradient) if competes else None
-    for block in filter(slopes.has, workspace.blocks):
+    blocks = list(filter(chunk.solves, workspace.blocks))
+    expected = None
+    if chunk.competes and blocks:  # sum_k p_k dR/dp_k of every pixel
+        expected = torch.zeros_like(gradient[:, :1])
+        for block in blocks:
+            slope = _slope_of_pixels(slopes, block, gradient[:, block], workspace)
+            expected += slope.mul_(gradient[:, block]).sum(dim=1, keepdim=True)
+    for block in blocks:
         probability = gradient[:, block]
-        slope = slopes.adjoint(block, workspace.pooling, workspace.scratch_like(probability))
+        slope = _slope_of_pixels(slopes, block, probability, workspace)
         if expected is None:
             region = torch.ops.aten.sigmoid_backward.grad_input(
                 slope, probability, grad_input=slope
@@ -291,11 +315,12 @@ def _backward(chunk: Chunk, slopes: PooledMaps, workspace: Workspace, gradient: 
     gradient.scatter_add_(1, chunk.channel, -chunk.label_weight)
 
 
-def _expected_slope(slopes: PooledMaps, workspace: Workspace, gradient: Tensor) -> Tensor:
-    """Compute ``sum_k p_k dR/dp_k`` of every pixel, ``N x 1 x H x W``, of softmax maps p."""
-    total = torch.zeros_like(gradient[:, :1])
-    for block in filter(slopes.has, workspace.blocks):
-        probability = gradient[:, block]
-        slope = slopes.adjoint(block, workspace.pooling, workspace.scratch_like(probability))
-        total += slope.mul_(probability).sum(dim=1, keepdim=True)
+def _slope_of_pixels(
+    slopes: list[Slopes], block: slice, like: Tensor, workspace: Workspace
+) -> Tensor:
+    """Compute ``dR/dp`` of a block's pixels, the sum over scales, in memory of the workspace."""
+    first, *others = slopes
+    total = first.by_pixels(block, workspace.scratch_like(like))
+    for each in others:
+        total += each.by_pixels(block, workspace.addend_like(like))
     return total

@@ -6,6 +6,8 @@ Shapes: ``B`` images, ``C`` classes, ``H x W`` labels, ``H' x W'`` logits; ``N``
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from mmseg_rmi.functional.blocked.interpolation import bilinear_into
 from mmseg_rmi.functional.blocked.pooling import Pooling
 from mmseg_rmi.functional.blocked.softplus_sum import LARGEST_PRODUCT, SoftplusSum
 from mmseg_rmi.functional.contract import Parameters, working_dtype
+from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.tracing import has_values, is_compiling
 
 # Working memory for the maps, and for the points, of one block; one map is always allowed. A CPU's
@@ -46,6 +49,14 @@ def host_can_read(tensor: Tensor) -> bool:
     return tensor.device.type == 'cpu' and not is_compiling() and has_values(tensor)
 
 
+class Scale(NamedTuple):
+    """What one down-sampling factor asks for."""
+
+    settings: RMISettings
+    pooling: Pooling
+    solver: RegionSolver
+
+
 class Workspace:
     """Memory that chunks of images use one after the other, and what depends on sizes alone.
 
@@ -59,6 +70,7 @@ class Workspace:
         blocks: of classes, as slices of a chunk.
         activation: of the region term.
         pixel_activation: of the pixel-wise term.
+        scales: of the region term; none if lambda is 1.
     """
 
     def __init__(self, logits: Tensor, labels: Tensor, parameters: Parameters) -> None:
@@ -68,8 +80,8 @@ class Workspace:
         self.parameters, self.settings = parameters, settings
         self.dtype = working_dtype(logits)
         self.pixel_activation = 'sigmoid' if settings.pixel_term == 'bce' else 'softmax'
-        has_regions = settings.loss_lambda < 1
-        self.activation = settings.activation if has_regions else self.pixel_activation
+        scales = parameters.scales
+        self.activation = settings.activation if scales else self.pixel_activation
         self.up_samples = [height, width] != low
         images, block = split_work(batch, classes, height, width, self.dtype, device)
         self.blocks = [slice(i, min(i + block, classes)) for i in range(0, classes, block)]
@@ -80,21 +92,21 @@ class Workspace:
 
         self._full = memory(images, classes, height, width) if self.up_samples else None
         self._scratch = memory(images, block, height, width)
+        self._addend = torch.empty_like(self._scratch) if len(scales) > 1 else None
         self.softplus_sum = SoftplusSum(self._scratch)
-        if not has_regions:
-            return
-        self.pooling = Pooling(
-            settings.downsample, settings.downsample_factor, (height, width), device
-        )
-        self.solver = RegionSolver(
-            settings,
-            self.pooling.pooled_size,
-            images * classes,
-            _budget(device)[1],
-            parameters.region_dtype,
-            device,
-            with_scores=parameters.with_score,
-        )
+        self.scales = []
+        for scale in scales:
+            pooling = Pooling(scale.downsample, scale.downsample_factor, (height, width), device)
+            solver = RegionSolver(
+                scale,
+                pooling.pooled_size,
+                images * classes,
+                _budget(device)[1] // len(scales),
+                parameters.region_dtype,
+                device,
+                with_scores=parameters.with_score,
+            )
+            self.scales.append(Scale(scale, pooling, solver))
 
     @property
     def mixes(self) -> bool:
@@ -104,6 +116,11 @@ class Workspace:
     def scratch_like(self, maps: Tensor) -> Tensor:
         """Return memory for a block of maps, which any other call may overwrite."""
         return self._scratch[: len(maps), : maps.shape[1]]
+
+    def addend_like(self, maps: Tensor) -> Tensor:
+        """Return as much memory beside that of :meth:`scratch_like`; there if scales add up."""
+        assert self._addend is not None
+        return self._addend[: len(maps), : maps.shape[1]]
 
     def up_sample(self, logits: Tensor) -> Tensor:
         """Return a chunk's logits of full resolution."""

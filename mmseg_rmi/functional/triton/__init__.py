@@ -13,11 +13,13 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms
+from mmseg_rmi.functional.scales import split_scales, sum_scales
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.functional.triton import trial
 from mmseg_rmi.utils.tracing import has_values, is_compiling
@@ -30,7 +32,7 @@ HAS_CUSTOM_OPERATORS = hasattr(torch.library, 'custom_op')  # torch 2.4
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LARGEST_REGION_SIZE = 5
 LARGEST_FACTOR = 16
-LARGEST_SIDE = 2048  # of a pooled map: of more cells a grid, or an exact sum, would overflow
+LARGEST_SIDE = 2048  # of a pooled map: beyond it a grid, or an exact sum, would overflow
 LARGEST_OFFSET = 2**31 - 1  # kernels count the elements within a map in int32
 LEAST_CAPABILITY = (7, 5)
 
@@ -41,28 +43,25 @@ LARGEST_RELATIVE_MOMENT = 100
 
 
 def unsupported_reason(
-    logits: Tensor,
-    settings: RMISettings,
-    size: Sequence[int] | None = None,
-    region_dtype: torch.dtype = torch.float64,
+    logits: Tensor, parameters: Parameters, size: Sequence[int] | None = None
 ) -> str | None:
     """Return why the kernels cannot compute the loss of such logits, or None if they can.
 
-    A CUDA tensor that they refuse is told of in the log, once for each reason.
+    Each reason is logged once for CUDA tensors.
 
     Args:
         logits: ``B x C x H' x W'``.
-        settings: the constants of the loss.
+        parameters: the constants of the call.
         size: ``(H, W)`` of the labels; that of the logits by default.
-        region_dtype: of everything after the down-sampling.
 
     Example:
-        >>> unsupported_reason(torch.zeros(1, 2, 8, 8, dtype=torch.float64), RMISettings())
+        >>> parameters = Parameters(RMISettings())
+        >>> unsupported_reason(torch.zeros(1, 2, 8, 8, dtype=torch.float64), parameters)
         'the logits are torch.float64, not float32, float16 or bfloat16'
     """
     reason = _logits_reason(logits)
-    if settings.loss_lambda < 1:
-        reason = reason or _region_reason(settings, size or logits.shape[2:], region_dtype)
+    for scale in parameters.scales:
+        reason = reason or _region_reason(scale, size or logits.shape[2:], parameters.region_dtype)
     reason = reason or _device_reason(logits.device) or _trial_reason(logits, size)
     if reason is not None and logits.device.type == 'cuda' and not is_compiling():
         _log_once(reason)
@@ -79,12 +78,18 @@ def rmi_terms(
 ) -> RMITerms:
     """Compute the loss, see :func:`mmseg_rmi.functional.reference.rmi_terms`.
 
+    Kernels know one scale: of several, each has a loss and a gradient of its own, which add up.
+
     Raises:
         RuntimeError: in a backward pass with ``create_graph=True``.
     """
     from mmseg_rmi.functional.triton import operators  # imports triton
 
-    return operators.rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters)
+    tensors = (logits, labels, pixel_weight, class_weight, normalizers)
+    return sum_scales(
+        (weight, operators.rmi_terms(*tensors, replace(parameters, settings=settings)))
+        for weight, settings in split_scales(parameters)
+    )
 
 
 def _logits_reason(logits: Tensor) -> str | None:
