@@ -228,7 +228,7 @@ class TestRefusals:
         ('arguments', 'message'),
         [
             (['CE'], "expected NAME=FOLDER, got 'CE'"),
-            (['CE=/', 'CE=/'], "two models are called 'CE'"),
+            (['CE=/', 'CE=/'], "two folders are called 'CE'"),
             (['CE=/not/there'], '/not/there is not a folder'),
         ],
     )

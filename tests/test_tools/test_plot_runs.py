@@ -156,7 +156,7 @@ def test_the_page_has_the_colour_of_the_theme(ce, tmp_path, theme, page):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['CE'], "expected NAME=WORK_DIR, got 'CE'"),
+        (['CE'], "expected NAME=FOLDER, got 'CE'"),
         (['CE=/not/there'], '/not/there holds neither TIMESTAMP/vis_data/scalars.json'),
     ],
 )
@@ -166,7 +166,7 @@ def test_what_is_no_run_is_refused(arguments, message):
 
 
 def test_two_runs_of_a_name_are_refused(ce):
-    with pytest.raises(ValueError, match="two runs are called 'CE'"):
+    with pytest.raises(ValueError, match="two folders are called 'CE'"):
         tool.parse_runs([f'CE={ce}'] * 2)
 
 

@@ -1,4 +1,4 @@
-"""Draw what runs logged: ``python tools/analysis/plot_runs.py CE=WORK_DIR RMI=WORK_DIR``.
+"""Draw what runs logged: ``python tools/analysis/plot_runs.py CE=FOLDER RMI=FOLDER``.
 
 Loss terms, region score, validated mIoU and learning rate against the iteration, a panel each, a
 line per run, from the scalars that MMEngine leaves in a work dir (resumed runs included); and mIoU
@@ -23,6 +23,7 @@ from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tools.analysis.figure_theme import THEMES, apply_theme, save
+from tools.analysis.named_folders import parse_named_folders
 
 Series = tuple[list[float], list[float]]
 
@@ -51,20 +52,12 @@ class Run:
 
 
 def parse_runs(arguments: Sequence[str]) -> list[Run]:
-    """Read ``NAME=WORK_DIR`` arguments, and what is in the work dirs.
+    """Read ``NAME=FOLDER`` arguments, and what is in these work dirs.
 
     Raises:
         ValueError: one is not of that form, a name comes twice, or a folder holds no log.
     """
-    runs: dict[str, Run] = {}
-    for argument in arguments:
-        name, _, folder = argument.partition('=')
-        if not name or not folder:
-            raise ValueError(f'expected NAME=WORK_DIR, got {argument!r}')
-        if name in runs:
-            raise ValueError(f'two runs are called {name!r}')
-        runs[name] = read_run(name, Path(folder))
-    return list(runs.values())
+    return [read_run(name, folder) for name, folder in parse_named_folders(arguments).items()]
 
 
 def read_run(name: str, folder: Path) -> Run:
@@ -222,7 +215,7 @@ def _draw_panel(axes: Axes, key: str, title: str, runs: Sequence[Run], smoothing
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Draw what runs logged')
-    parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR')
+    parser.add_argument('runs', nargs='+', metavar='NAME=FOLDER', help='work dirs')
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs/runs.png'), help='a .png, .svg or .pdf'
     )

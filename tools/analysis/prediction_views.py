@@ -12,6 +12,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from mmseg_rmi import launch
+from tools.analysis.named_folders import parse_named_folders
 
 VOID = 255
 LOADING = ('LoadImageFromFile', 'LoadAnnotations')
@@ -42,24 +43,18 @@ class Choice:
 
 
 def parse_models(arguments: Sequence[str]) -> dict[str, Path]:
-    """Read ``NAME=FOLDER`` arguments.
+    """Read ``NAME=FOLDER`` arguments, folders of predictions.
 
     Raises:
         ValueError: one is not of that form, a name comes twice, or a folder is none.
     """
-    models: dict[str, Path] = {}
-    for argument in arguments:
-        name, _, folder = argument.partition('=')
-        if not name or not folder:
-            raise ValueError(f'expected NAME=FOLDER, got {argument!r}')
-        if name in models:
-            raise ValueError(f'two models are called {name!r}')
-        if not Path(folder).is_dir():
+    models = parse_named_folders(arguments)
+    for folder in models.values():
+        if not folder.is_dir():
             raise ValueError(
                 f'{folder} is not a folder: make it with python tools/test.py CONFIG CHECKPOINT '
                 f'--out {folder}'
             )
-        models[name] = Path(folder)
     return models
 
 
