@@ -62,7 +62,9 @@ class DenseCRFTestLoop(TestLoop):
 
     The CRF of an image runs in a worker process while the network predicts the next images. Results
     keep the order of the data set, and a bar shows the progress. The processes of a distributed
-    test by torchrun share the CPUs of a machine; Slurm gives each its own.
+    test by torchrun share the CPUs of a machine; Slurm gives each its own. Workers start as those
+    of data loaders do, by the ``mp_start_method`` of the config's ``env_cfg``; with ``'spawn'`` or
+    ``'forkserver'``, each first imports MMSegmentation.
 
     Args:
         runner: the runner.
@@ -105,34 +107,43 @@ class DenseCRFTestLoop(TestLoop):
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
         self.runner.model.eval()
-        for batch in track(
-            self._refined_batches(),
-            description='Dense CRF',
-            total=len(self.dataloader),
-            disable=not is_main_process(),
-        ):
-            self.evaluator.process(data_samples=batch.samples, data_batch=batch.data_batch)
-            self.runner.call_hook(
-                'after_test_iter',
-                batch_idx=batch.batch_idx,
-                data_batch=batch.data_batch,
-                outputs=batch.samples,
-            )
+        with self._start_workers() as pool:
+            for batch in track(
+                self._refined_batches(pool),
+                description='Dense CRF',
+                total=len(self.dataloader),
+                disable=not is_main_process(),
+            ):
+                self.evaluator.process(data_samples=batch.samples, data_batch=batch.data_batch)
+                self.runner.call_hook(
+                    'after_test_iter',
+                    batch_idx=batch.batch_idx,
+                    data_batch=batch.data_batch,
+                    outputs=batch.samples,
+                )
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
         self.runner.call_hook('after_test_epoch', metrics=metrics)
         self.runner.call_hook('after_test')
         return metrics
 
-    def _refined_batches(self) -> Iterator[PendingBatch]:
+    def _start_workers(self) -> ProcessPoolExecutor:
+        """Start all workers before the threads of the data loader and of the progress bar.
+
+        By default workers are forks, in which a lock that a thread held at that moment stays shut.
+        """
+        pool = ProcessPoolExecutor(self.num_workers)
+        pool.submit(os.getpid).result()
+        return pool
+
+    def _refined_batches(self, pool: ProcessPoolExecutor) -> Iterator[PendingBatch]:
         """Keep the network just far enough ahead of the CRF that no worker waits for it."""
         pending: deque[PendingBatch] = deque()
-        with ProcessPoolExecutor(self.num_workers) as pool:
-            for index, data_batch in enumerate(self.dataloader):
-                pending.append(self._predict(index, data_batch, pool))
-                if len(pending) > self.num_workers:
-                    yield _replace_labels(pending.popleft())
-            while pending:
+        for index, data_batch in enumerate(self.dataloader):
+            pending.append(self._predict(index, data_batch, pool))
+            if len(pending) > self.num_workers:
                 yield _replace_labels(pending.popleft())
+        while pending:
+            yield _replace_labels(pending.popleft())
 
     def _predict(self, index: int, data_batch: Any, pool: ProcessPoolExecutor) -> PendingBatch:
         self.runner.call_hook('before_test_iter', batch_idx=index, data_batch=data_batch)

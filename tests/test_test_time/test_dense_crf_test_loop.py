@@ -1,5 +1,7 @@
 """A test with a dense CRF behind the network, against pydensecrf fed by hand."""
 
+import multiprocessing
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -138,6 +140,34 @@ def test_what_fails_in_a_worker_fails_the_test(tmp_path):
     runner.model.test_step = predict_and_shrink_the_file
     with pytest.raises(ValueError, match=r'like the prediction, got shape \(6, 5, 3\)'):
         runner.test()
+
+
+def test_workers_start_before_the_loader_and_its_threads(tmp_path, monkeypatch):
+    """At every start of a worker, no thread runs but those that there were before the test."""
+    write_images(tmp_path)
+    runner = build_runner(tmp_path, segmentor(CE, 4), CRF)
+    threads = set(threading.enumerate())
+    start, others = multiprocessing.Process.start, []
+
+    def start_and_note_threads(process):
+        others.append(set(threading.enumerate()) - threads)
+        start(process)
+
+    def read_in_a_thread(data_loader):
+        done = threading.Event()
+        reader = threading.Thread(target=done.wait)
+        reader.start()
+        try:
+            yield from batches
+        finally:
+            done.set()
+            reader.join()
+
+    batches = list(runner.test_dataloader)
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, 'start', start_and_note_threads)
+    monkeypatch.setattr(type(runner.test_dataloader), '__iter__', read_in_a_thread)
+    runner.test()
+    assert others == [set()] * CRF['num_workers']
 
 
 @pytest.mark.parametrize('num_workers', [0, -1])
