@@ -18,7 +18,7 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS, RUNNERS
 
-from mmseg_rmi import compat
+from mmseg_rmi import checkpoints
 from mmseg_rmi.hooks import CheckWeightsHook
 from mmseg_rmi.utils.command_line import add_debug_argument, setting
 
@@ -127,7 +127,7 @@ def build_runner(cfg: Config, notes: Iterable[str] = ()) -> Runner:
         cfg: The config of the run.
         notes: What its log shall begin with.
     """
-    compat.load_checkpoints_safely()
+    checkpoints.load_checkpoints_safely()
     notes = [*notes, *(fall_back_to_cpu(cfg) if get_device() == 'cpu' else [])]
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if isinstance(runner, Runner):  # others may load weights in parts

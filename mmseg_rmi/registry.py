@@ -5,9 +5,10 @@ raises an ImportError that says what is missing or installed twice. The losses t
 ``torch.nn`` modules and do not depend on it.
 """
 
-from mmseg_rmi import compat
+from mmseg_rmi import checkpoints, compat
 
 compat.prepare_framework()
+checkpoints.allow_training_state()
 
 from mmseg.registry import MODELS  # noqa: E402
 

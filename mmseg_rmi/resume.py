@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from mmseg_rmi.compat import is_whole_archive
+from mmseg_rmi.checkpoints import is_whole_archive
 
 NUMBERED = re.compile(r'(?!best_).*?(\d+)\.pth')
 MISSING = '(unset)'

@@ -12,7 +12,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from mmseg_rmi.compat import extract_weights_command
+from mmseg_rmi.checkpoints import extract_weights_command
 
 TRAINING_ONLY = re.compile(r'auxiliary_head\.|.*loss')  # what a test does without
 NOT_NEEDED = re.compile(r'.*num_batches_tracked')

@@ -206,7 +206,7 @@ def test_a_training_resumes_from_what_fits(trained, tmp_path):
 def tool(monkeypatch):
     """The tool's module, for which every config is that of a Regression."""
     tool = load_tool('analysis/trained_model.py')
-    monkeypatch.setattr(tool.compat, 'load_checkpoints_safely', lambda: None)
+    monkeypatch.setattr(tool.checkpoints, 'load_checkpoints_safely', lambda: None)
     monkeypatch.setattr(tool.Config, 'fromfile', lambda path: tool.Config(dict(model={})))
     monkeypatch.setattr(tool, 'init_model', lambda cfg, device: Regression())
     return tool

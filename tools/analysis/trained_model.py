@@ -9,7 +9,7 @@ from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 from mmseg.apis import init_model
 from torch import nn
 
-from mmseg_rmi import compat, launch
+from mmseg_rmi import checkpoints, launch
 from mmseg_rmi.trained_weights import check_weights, find_weights
 
 
@@ -23,7 +23,7 @@ def open_trained(
         checkpoint: path of the weights. It is unpickled as ``tools/test.py`` does.
         options: settings that override the config.
     """
-    compat.load_checkpoints_safely()
+    checkpoints.load_checkpoints_safely()
     cfg = launch.load_config(config)
     cfg.merge_from_dict(options)
     cfg.launcher = 'none'
