@@ -12,9 +12,11 @@ from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings
 from mmseg_rmi.functional.contract import promote
+from mmseg_rmi.functional.settings import ACTIVATIONS
 from mmseg_rmi.metrics.data_samples import read_map, read_truth
 from mmseg_rmi.metrics.region_scores import region_scores
-from mmseg_rmi.test_time.probabilities import ACTIVATIONS, Activation, to_probabilities
+from mmseg_rmi.test_time.probabilities import Activation, to_probabilities
+from mmseg_rmi.utils.checks import check_choice
 
 
 @METRICS.register_module()
@@ -36,7 +38,7 @@ class RegionMutualInformationMetric(BaseMetric):
         region_size: as in ``RMILoss``, like the following.
         downsample: how maps are downsampled first.
         downsample_factor: DF.
-        covariance: sum or mean over regions.
+        covariance: the sum over regions, their mean, or relative to the truth's own variance.
         ridge: xi.
         ignored: whether ignored pixels are background or exclude the regions that touch them.
         ignore_index: label to ignore.
@@ -62,8 +64,7 @@ class RegionMutualInformationMetric(BaseMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be 'sigmoid' or 'softmax', got {activation!r}")
+        check_choice('activation', activation, ACTIVATIONS)
         self.activation = activation
         self.settings = RMISettings(
             region_size=region_size,

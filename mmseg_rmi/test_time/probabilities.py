@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mmseg_rmi.functional.contract import promote
+from mmseg_rmi.functional.settings import ACTIVATIONS
+from mmseg_rmi.utils.checks import check_choice
 
-Activation = Literal['sigmoid', 'softmax']
-ACTIVATIONS = get_args(Activation)
+Activation = Literal['sigmoid', 'softmax']  # one of ACTIVATIONS
 
 
 def final_head(model: Any) -> Any:
@@ -64,16 +65,16 @@ def resolve_activation(activation: Activation | None, model: Any) -> Activation:
     """
     if activation is None:
         return find_activation(final_head(model))
-    if activation not in ACTIVATIONS:
-        raise ValueError(f'activation must be one of {ACTIVATIONS} or None, got {activation!r}')
+    check_choice('activation', activation, ACTIVATIONS)
     return activation
 
 
 def to_probabilities(seg_logits: Tensor, activation: Activation) -> Tensor:
     """Map the ``C x H x W`` ``seg_logits`` of a prediction to probabilities of that shape.
 
-    >>> to_probabilities(torch.zeros(4, 1, 1), 'sigmoid').flatten()
-    tensor([0.5000, 0.5000, 0.5000, 0.5000])
+    Example:
+        >>> to_probabilities(torch.zeros(4, 1, 1), 'sigmoid').flatten()
+        tensor([0.5000, 0.5000, 0.5000, 0.5000])
     """
     if len(seg_logits) == 1:
         return seg_logits
@@ -93,9 +94,10 @@ def average_probabilities(views: Sequence[Tensor], activation: Activation) -> Te
     Returns:
         ``C x H x W``; for softmax, up to a constant per pixel, which changes no probability.
 
-    >>> views = [torch.full((2, 1, 1), logit) for logit in (-2.0, 2.0)]
-    >>> average_probabilities(views, 'sigmoid').flatten()
-    tensor([0., 0.])
+    Example:
+        >>> views = [torch.full((2, 1, 1), logit) for logit in (-2.0, 2.0)]
+        >>> average_probabilities(views, 'sigmoid').flatten()
+        tensor([0., 0.])
     """
     views = [promote(view) for view in views]
     if len(views[0]) == 1:
@@ -112,8 +114,9 @@ def to_distribution(seg_logits: Tensor, activation: Activation) -> Tensor:
 
     One-vs-rest sigmoids are divided by their sum, which keeps their ratios.
 
-    >>> to_distribution(torch.tensor([[[0.3]]]), 'sigmoid').flatten()
-    tensor([0.7000, 0.3000])
+    Example:
+        >>> to_distribution(torch.tensor([[[0.3]]]), 'sigmoid').flatten()
+        tensor([0.7000, 0.3000])
     """
     if len(seg_logits) == 1:
         return torch.cat([1 - seg_logits, seg_logits])

@@ -144,5 +144,7 @@ def test_a_model_of_other_classes_than_the_data_is_refused(maps):
 
 
 def test_an_activation_must_be_chosen():
-    with pytest.raises(ValueError, match="activation must be 'sigmoid' or 'softmax', got 'relu'"):
+    with pytest.raises(
+        ValueError, match="activation must be one of 'sigmoid', 'softmax', got 'relu'"
+    ):
         RegionMutualInformationMetric(activation='relu')
