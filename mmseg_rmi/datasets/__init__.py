@@ -3,7 +3,6 @@
 import mmseg_rmi.registry  # noqa: F401 (or an error that says what is missing)
 from mmseg_rmi.datasets.camvid import CamVid12Dataset, CamVidDataset, CamVidFoldDataset
 from mmseg_rmi.datasets.kept_images import (
-    KeepImagesHook,
     LoadKeptAnnotations,
     LoadKeptImageFromFile,
 )
@@ -23,7 +22,6 @@ __all__ = [
     'CrackForestDataset',
     'DRIVEFoldDataset',
     'ISBI2012Dataset',
-    'KeepImagesHook',
     'LoadKeptAnnotations',
     'LoadKeptImageFromFile',
 ]

@@ -4,11 +4,8 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
-from mmengine.dataset import BaseDataset
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from mmseg.datasets.transforms import LoadAnnotations
-from mmseg.registry import HOOKS, TRANSFORMS
+from mmseg.registry import TRANSFORMS
 
 _KEPT: dict[Any, np.ndarray] = {}  # of this process, and of those that it forks from then on
 
@@ -18,7 +15,20 @@ class LoadKeptImageFromFile(LoadImageFromFile):
     """Load an image as ``LoadImageFromFile`` does, and from memory the next time.
 
     A process keeps as many images as it has met, so this is for data sets that fit into memory
-    decoded. Worker processes share what :class:`KeepImagesHook` loads before they start.
+    decoded. Worker processes share what :class:`mmseg_rmi.hooks.KeepImagesHook` loads before they
+    start. Arguments are those of ``mmcv.transforms.LoadImageFromFile``.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> import mmcv
+        >>> path = Path(mkdtemp(), 'a.png')
+        >>> _ = mmcv.imwrite(np.full((2, 3, 3), 7, np.uint8), str(path))
+        >>> load = LoadKeptImageFromFile()
+        >>> _ = load(dict(img_path=str(path)))
+        >>> path.unlink()
+        >>> load(dict(img_path=str(path)))['img'].shape
+        (2, 3, 3)
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -37,7 +47,21 @@ class LoadKeptImageFromFile(LoadImageFromFile):
 class LoadKeptAnnotations(LoadAnnotations):
     """Load a label map as ``LoadAnnotations`` does, and from memory the next time.
 
-    See :class:`LoadKeptImageFromFile`.
+    See :class:`LoadKeptImageFromFile`. Arguments are those of
+    ``mmseg.datasets.transforms.LoadAnnotations``.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> import mmcv
+        >>> path = Path(mkdtemp(), 'a.png')
+        >>> _ = mmcv.imwrite(np.array([[0, 1], [255, 0]], np.uint8), str(path))
+        >>> load = LoadKeptAnnotations()
+        >>> for _ in range(2):  # the second time without the file
+        ...     found = load(dict(seg_map_path=str(path), reduce_zero_label=False, seg_fields=[]))
+        ...     path.unlink(missing_ok=True)
+        >>> found['gt_seg_map'].tolist()
+        [[0, 1], [255, 0]]
     """
 
     def _load_seg_map(self, results: dict) -> None:
@@ -49,27 +73,3 @@ class LoadKeptAnnotations(LoadAnnotations):
             return
         super()._load_seg_map(results)
         _KEPT[key] = results['gt_seg_map'].copy()
-
-
-@HOOKS.register_module()
-class KeepImagesHook(Hook):
-    """Load all training images before the workers start, so that these share them.
-
-    The training pipeline begins with :class:`LoadKeptImageFromFile` and
-    :class:`LoadKeptAnnotations`.
-    """
-
-    def before_train(self, runner: Runner) -> None:
-        """Load every image and label once."""
-        dataset = runner.train_loop.dataloader.dataset
-        dataset = getattr(dataset, 'dataset', dataset)  # within that of RNGStateHook
-        assert isinstance(dataset, BaseDataset)
-        loaders = [
-            transform
-            for transform in dataset.pipeline.transforms
-            if isinstance(transform, LoadKeptImageFromFile | LoadKeptAnnotations)
-        ]
-        for index in range(len(dataset)):
-            results = dataset.get_data_info(index)
-            for load in loaders:
-                results = load(results)

@@ -5,6 +5,7 @@ from mmseg_rmi.hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from mmseg_rmi.hooks.channels_last_hook import ChannelsLastHook
 from mmseg_rmi.hooks.check_invalid_loss_hook import CheckInvalidLossHook
 from mmseg_rmi.hooks.check_weights_hook import CheckWeightsHook
+from mmseg_rmi.hooks.keep_images_hook import KeepImagesHook
 from mmseg_rmi.hooks.main_process_logger_hook import MainProcessLoggerHook
 from mmseg_rmi.hooks.region_term_warm_up_hook import RegionTermWarmUpHook
 from mmseg_rmi.hooks.rng_state_hook import RNGStateHook
@@ -14,6 +15,7 @@ __all__ = [
     'ChannelsLastHook',
     'CheckInvalidLossHook',
     'CheckWeightsHook',
+    'KeepImagesHook',
     'MainProcessLoggerHook',
     'RNGStateHook',
     'RegionTermWarmUpHook',
