@@ -62,8 +62,9 @@ def find_line(installed: Collection[str]) -> Line:
     Raises:
         ImportError: there is none, or there are parts of both; says which command repairs it.
 
-    >>> find_line({'torch', 'mmcv', 'mmengine', 'mmsegmentation'})
-    'OpenMMLab'
+    Example:
+        >>> find_line({'torch', 'mmcv', 'mmengine', 'mmsegmentation'})
+        'OpenMMLab'
     """
     parts = {
         line: sorted(set(names.values()) & set(installed)) for line, names in _DISTRIBUTIONS.items()

@@ -15,5 +15,7 @@ from mmseg.registry import MODELS  # noqa: E402
 from mmseg_rmi.losses import AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss  # noqa: E402
 
 for _loss in (AffinityFieldLoss, RMILoss, SigmoidCrossEntropyLoss):
-    if MODELS.module_dict.get(_loss.__name__) is not _loss:  # an earlier import broke off later
+    if (
+        MODELS.module_dict.get(_loss.__name__) is not _loss
+    ):  # an earlier import failed after this point
         MODELS.register_module(module=_loss)

@@ -48,7 +48,7 @@ def read_pairs(list_file: str | Path) -> list[tuple[str, str]]:
     ``train/x.png``.
 
     Raises:
-        ValueError: A line is not a pair of paths, or there is none.
+        ValueError: a line is not a pair of paths, or there is none.
     """
     pairs = []
     for number, line in enumerate(mmengine.list_from_file(list_file), start=1):
@@ -74,13 +74,23 @@ class CamVid12Dataset(BaseSegDataset):
     though only 11 columns are shown.
 
     Args:
-        ann_file: A list in SegNet's format, see :func:`read_pairs`; relative to ``data_root``.
-        data_root: The folder that holds ``train``, ``trainannot``, ``val``, ``valannot``, ....
-        kwargs: Passed on to ``mmseg.datasets.BaseSegDataset``.
+        ann_file: a list in SegNet's format, see :func:`read_pairs`; relative to ``data_root``.
+        data_root: the folder that holds ``train``, ``trainannot``, ``val``, ``valannot``, ....
+        kwargs: passed on to ``mmseg.datasets.BaseSegDataset``.
 
     Raises:
-        FileNotFoundError: There is no such list.
-        ValueError: A line of the list is not a pair of paths, or there is none.
+        FileNotFoundError: there is no such list.
+        ValueError: a line of the list is not a pair of paths, or there is none.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> root = Path(mkdtemp())
+        >>> _ = (root / 'train.txt').write_text('train/A_1.png trainannot/A_1.png')
+        >>> dataset = CamVid12Dataset('train.txt', data_root=str(root))
+        >>> Path(dataset[0]['seg_map_path']).relative_to(root).as_posix()
+        'trainannot/A_1.png'
+        >>> dataset.metainfo['classes'][-1]
+        'unlabelled'
     """
 
     METAINFO = dict(classes=CLASSES, palette=PALETTE)
@@ -113,6 +123,14 @@ class CamVidDataset(CamVid12Dataset):
     """CamVid with its 11 classes; unlabelled pixels are ignored (255).
 
     Arguments and errors are those of :class:`CamVid12Dataset`.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> root = Path(mkdtemp())
+        >>> _ = (root / 'train.txt').write_text('train/A_1.png trainannot/A_1.png')
+        >>> dataset = CamVidDataset('train.txt', data_root=str(root))
+        >>> len(dataset), len(dataset.metainfo['classes']), dataset.label_map
+        (1, 11, {11: 255})
     """
 
     METAINFO = dict(classes=CLASSES[:UNLABELLED], palette=PALETTE[:UNLABELLED])
@@ -131,15 +149,15 @@ class CamVidFoldDataset(CamVidDataset):
     drives went, into ``num_folds`` stretches of each: the ``fold``-th of every drive are held out.
 
     Args:
-        fold: Which stretch is held out, from 0 to ``num_folds - 1``.
-        held_out: Whether this data set is what is held out, or all the rest.
-        num_folds: Into how many stretches each drive is split.
-        kwargs: Passed on to :class:`CamVidDataset`.
+        fold: which stretch is held out, from 0 to ``num_folds - 1``.
+        held_out: whether this data set is what is held out, or all the rest.
+        num_folds: into how many stretches each drive is split.
+        kwargs: passed on to :class:`CamVidDataset`.
 
     Raises:
-        ValueError: There is no such fold, or a drive has fewer images than there are folds; and
+        ValueError: there is no such fold, or a drive has fewer images than there are folds; and
             the errors of :class:`CamVidDataset`.
-        TypeError: A number of folds, or a fold, that is no integer.
+        TypeError: a number of folds, or a fold, that is no integer.
 
     Example:
         >>> from tempfile import mkdtemp

@@ -34,6 +34,19 @@ class ThinStructureDataset(BaseSegDataset):
         ValueError: there is no image, an image has no label, there is no such fold, or there are
             fewer images than folds.
         TypeError: a number of folds, or a fold, that is no integer.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> root = Path(mkdtemp())
+        >>> for folder in ('images', 'labels'):
+        ...     (root / folder).mkdir()
+        ...     for name in 'abc':
+        ...         (root / folder / f'{name}.png').touch()
+        >>> dataset = ThinStructureDataset(
+        ...     fold=0, data_root=str(root), metainfo=dict(classes=('background', 'root'))
+        ... )
+        >>> [Path(image['img_path']).name for image in dataset]
+        ['b.png', 'c.png']
     """
 
     def __init__(
@@ -80,6 +93,17 @@ class DRIVEFoldDataset(ThinStructureDataset):
 
     MMSegmentation's ``DRIVEDataset`` counts what lies outside the field of view as background; the
     converter marks it 255. Arguments and errors are those of :class:`ThinStructureDataset`.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> root = Path(mkdtemp())
+        >>> for folder in ('images', 'labels'):
+        ...     (root / folder).mkdir()
+        ...     for name in 'abc':
+        ...         (root / folder / f'{name}.png').touch()
+        >>> dataset = DRIVEFoldDataset(fold=0, held_out=True, data_root=str(root))
+        >>> dataset.metainfo['classes'], Path(dataset[0]['img_path']).name
+        (('background', 'vessel'), 'a.png')
     """
 
     METAINFO = DRIVEDataset.METAINFO
@@ -89,7 +113,12 @@ class DRIVEFoldDataset(ThinStructureDataset):
 class CrackForestDataset(ThinStructureDataset):
     """Cracks in photographs of roads (CrackForest), 320 x 480.
 
-    Arguments and errors are those of :class:`ThinStructureDataset`.
+    Arguments and errors are those of :class:`ThinStructureDataset`; images end in ``.jpg``.
+
+    Example:
+        >>> dataset = CrackForestDataset(lazy_init=True)  # without reading any folder
+        >>> dataset.metainfo['classes'], dataset.img_suffix
+        (('background', 'crack'), '.jpg')
     """
 
     METAINFO = dict(classes=('background', 'crack'), palette=PALETTE)
@@ -103,6 +132,11 @@ class ISBI2012Dataset(ThinStructureDataset):
     """Membranes of cells in slices of an electron micrograph (ISBI 2012), 512 x 512.
 
     Arguments and errors are those of :class:`ThinStructureDataset`.
+
+    Example:
+        >>> dataset = ISBI2012Dataset(lazy_init=True)  # without reading any folder
+        >>> dataset.metainfo['classes']
+        ('cell', 'membrane')
     """
 
     METAINFO = dict(classes=('cell', 'membrane'), palette=PALETTE)

@@ -62,7 +62,7 @@ class DeepLabV3Head(BaseDecodeHead):
         return dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return logits, ``B x C``, at the resolution of the selected features."""
+        """Return logits, ``B x num_classes x h x w``, ``h x w`` that of the selected features."""
         return self.cls_seg(self.aspp(self._transform_inputs(inputs)))
 
 

@@ -38,6 +38,6 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return logits, ``B x C``, at the resolution of the first features."""
+        """Return logits, ``B x num_classes x h x w``, ``h x w`` that of the first features."""
         coarse = self.dropout(self.aspp(self._transform_inputs(inputs)))
         return self.cls_seg(self.decoder(inputs[0], coarse))

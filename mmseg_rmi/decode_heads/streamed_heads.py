@@ -45,6 +45,18 @@ class RegionLossMixin:
             does not come first, or losses would be lost. In training: the head's ``loss`` does not
             return the RMI loss.
         ValueError: a pixel sampler is set; it would need logits at full resolution.
+
+    Example:
+        >>> from mmengine.structures import PixelData
+        >>> from mmseg.models.decode_heads import FCNHead
+        >>> from mmseg.structures import SegDataSample
+        >>> class RMIFCNHead(RegionLossMixin, FCNHead):
+        ...     pass
+        >>> head = RMIFCNHead(in_channels=8, channels=8, num_classes=3)
+        >>> logits = head([torch.rand(1, 8, 8, 8)])
+        >>> labels = PixelData(data=torch.zeros(1, 32, 32, dtype=torch.long))
+        >>> sorted(head.loss_by_feat(logits, [SegDataSample(gt_sem_seg=labels)]))
+        ['acc_seg', 'loss_bce', 'loss_region', 'rmi_score']
     """
 
     # Provided by the head that this is mixed into.

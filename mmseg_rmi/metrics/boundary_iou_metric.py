@@ -25,6 +25,17 @@ class BoundaryIoUMetric(OverlapMetric):
 
     Source: Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation",
         CVPR 2021.
+
+    Example:
+        >>> import torch
+        >>> label = torch.zeros(1, 8, 8, dtype=torch.long)
+        >>> label[:, 2:6, 2:6] = 1
+        >>> sample = dict(gt_sem_seg=dict(data=label), pred_sem_seg=dict(data=label.roll(1, 2)))
+        >>> metric = BoundaryIoUMetric()
+        >>> metric.dataset_meta = dict(classes=('background', 'square'))
+        >>> metric.process({}, [sample])
+        >>> {name: round(value, 1) for name, value in metric.evaluate(size=1).items()}
+        {'boundary/mIoU': 53.2, 'boundary/IoU.background': 73.1, 'boundary/IoU.square': 33.3}
     """
 
     default_prefix = 'boundary'

@@ -14,6 +14,20 @@ class ClasswiseIoUMetric(IoUMetric):
     such as ``IoU.road`` (``Dice.road``, ``Fscore.road``) to the results, and so to the JSON file of
     a test and to visualisation backends. A class that is in neither labels nor predictions is NaN,
     as in the printed table.
+
+    Example:
+        >>> import contextlib, io
+        >>> import torch
+        >>> label = torch.tensor([[[0, 0, 0, 0, 1, 1, 1, 1]]])
+        >>> prediction = torch.tensor([[[0, 0, 0, 1, 1, 1, 1, 1]]])
+        >>> sample = dict(gt_sem_seg=dict(data=label), pred_sem_seg=dict(data=prediction))
+        >>> metric = ClasswiseIoUMetric()
+        >>> metric.dataset_meta = dict(classes=('road', 'car'))
+        >>> metric.process({}, [sample])
+        >>> with contextlib.redirect_stdout(io.StringIO()):  # the table
+        ...     results = metric.evaluate(size=1)
+        >>> results['IoU.road'], results['IoU.car']
+        (75.0, 80.0)
     """
 
     def compute_metrics(self, results: list) -> dict[str, float]:

@@ -47,6 +47,17 @@ class RegionMutualInformationMetric(BaseMetric):
     Raises:
         ValueError: an argument is outside its range.
         TypeError: an argument has the wrong type.
+
+    Example:
+        >>> label = torch.zeros(1, 32, 32, dtype=torch.long)
+        >>> label[:, 10:] = 1
+        >>> logits = 50.0 * torch.cat([1 - 2 * label, 2 * label - 1])  # a perfect prediction
+        >>> sample = dict(gt_sem_seg=dict(data=label), seg_logits=dict(data=logits))
+        >>> metric = RegionMutualInformationMetric(activation='sigmoid')
+        >>> metric.dataset_meta = dict(classes=('road', 'car'))
+        >>> metric.process({}, [sample])
+        >>> {name: round(value, 1) for name, value in metric.evaluate(size=1).items()}
+        {'rmi/score': 100.0, 'rmi/score.road': 100.0, 'rmi/score.car': 100.0}
     """
 
     default_prefix = 'rmi'

@@ -27,6 +27,17 @@ class TrimapIoUMetric(OverlapMetric):
 
     Source: Kohli et al., "Robust higher order potentials for enforcing label consistency", IJCV
         2009; as drawn by Chen et al., "DeepLab", TPAMI 2018.
+
+    Example:
+        >>> import torch
+        >>> label = torch.tensor([[[0, 0, 0, 0, 1, 1, 1, 1]]])
+        >>> prediction = torch.tensor([[[0, 0, 0, 1, 1, 1, 1, 1]]])
+        >>> sample = dict(gt_sem_seg=dict(data=label), pred_sem_seg=dict(data=prediction))
+        >>> metric = TrimapIoUMetric(widths=(1, 3))
+        >>> metric.dataset_meta = dict(classes=('road', 'car'))
+        >>> metric.process({}, [sample])
+        >>> {name: round(value, 1) for name, value in metric.evaluate(size=1).items()}
+        {'trimap/mIoU.1': 25.0, 'trimap/mIoU.3': 70.8}
     """
 
     default_prefix = 'trimap'

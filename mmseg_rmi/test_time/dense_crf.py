@@ -35,6 +35,18 @@ class DenseCRF:
         TypeError: a setting is not a number, or the image is not uint8.
 
     Source: "CRF" in tables 1, 2 and 4 of the RMI paper.
+
+    Example:
+        >>> image = np.zeros((4, 6, 3), np.uint8)
+        >>> image[:, 3:] = 255
+        >>> right = np.where(image[..., 0] == 255, 0.8, 0.2)
+        >>> right[1, 1] = 0.6  # which neither its place nor its colour bears out
+        >>> posterior = DenseCRF()(np.stack([1 - right, right]), image)
+        >>> posterior.argmax(0)
+        array([[0, 0, 0, 1, 1, 1],
+               [0, 0, 0, 1, 1, 1],
+               [0, 0, 0, 1, 1, 1],
+               [0, 0, 0, 1, 1, 1]])
     """
 
     iterations: int = 10

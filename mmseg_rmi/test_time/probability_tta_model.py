@@ -35,8 +35,25 @@ class ProbabilityTTAModel(BaseTTAModel):
     Raises:
         ValueError: the activation is unknown, or cannot be inferred from the losses.
 
-    Example, in a config that ``tools/test.py --tta`` is given:
-        >>> tta_model = dict(type='ProbabilityTTAModel')
+    ``tools/test.py --tta`` takes it from ``tta_model = dict(type='ProbabilityTTAModel')``.
+
+    Example:
+        >>> import torch
+        >>> from mmseg.models import EncoderDecoder
+        >>> head = dict(
+        ...     in_channels=320, channels=8, num_classes=2, loss_decode=dict(type='RMILoss')
+        ... )
+        >>> segmentor = EncoderDecoder(
+        ...     backbone=dict(type='MobileNetV2'), decode_head=dict(type='FCNHead', **head)
+        ... )
+        >>> model = ProbabilityTTAModel(segmentor)
+        >>> views = [
+        ...     SegDataSample(seg_logits=PixelData(data=torch.tensor([[[x]], [[1.0]]])))
+        ...     for x in (-2.0, 2.0)
+        ... ]
+        >>> (merged,) = model.merge_preds([views])
+        >>> model.activation, merged.seg_logits.data.flatten(), merged.pred_sem_seg.data
+        ('sigmoid', tensor([0., 1.]), tensor([[[1]]]))
     """
 
     def __init__(self, module: Any, activation: Activation | None = None, **kwargs: Any) -> None:
