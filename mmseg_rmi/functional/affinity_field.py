@@ -34,7 +34,7 @@ def affinity_field_loss(
     size_weights: Tensor | None = None,
     counts: Tensor | None = None,
 ) -> Tensor:
-    """``sum over sizes: mean of w max(0, margin - KL) over edges + mean of w KL over the others``.
+    """Compute ``sum_sizes (mean_edges w max(0, margin - KL) + mean_others w KL)``.
 
     The means run over images, classes, pixels and their eight neighbours; an element (a class of a
     pair of pixels) is an edge if the one-hot labels of the two pixels differ in that class. Pairs
@@ -79,7 +79,7 @@ def affinity_field_loss(
 
 
 def bernoulli_divergence(centre: Tensor, neighbour: Tensor) -> Tensor:
-    """``q log(q / p) + (1 - q) log((1 - q) / (1 - p))`` of a centre p and a neighbour q, in nats.
+    """Compute ``q log(q / p) + (1 - q) log((1 - q) / (1 - p))`` of a centre p and a neighbour q.
 
     Each of p, q, 1 - p and 1 - q is first raised to at least 1e-4.
 
@@ -108,7 +108,7 @@ def affinity_sums(
     margin: float,
     ignore_index: int = 255,
 ) -> Tensor:
-    """Sums of ``w max(0, margin - KL)`` over edges and of ``w KL`` over the others.
+    """Sum ``w max(0, margin - KL)`` over edges and ``w KL`` over the others.
 
     One of the eight directions is in memory at a time; the way back computes each once more.
 
@@ -188,7 +188,7 @@ def count_elements(
 
 
 def pair_up(maps: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Views of all pixels whose neighbour at an offset is in the image, and of these neighbours.
+    """Return views of all pixels with a neighbour at an offset, and of these neighbours.
 
     Args:
         maps: ``... x h x w``.
@@ -206,12 +206,12 @@ def pair_up(maps: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def _inside(side: int, step: int) -> slice:
-    """Positions from which a step stays within a side."""
+    """Return the positions from which a step stays within a side."""
     return slice(max(-step, 0), side + min(-step, 0))
 
 
 def downsample_labels(labels: Tensor, factor: int) -> Tensor:
-    """Labels at the nearest pixel, ``floor(H / DF) x floor(W / DF)``.
+    """Take the label of the nearest pixel: ``floor(H / DF) x floor(W / DF)`` of them.
 
     Args:
         labels: ``B x H x W``, integer of at most 24 bits.

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def pooled_side(side: int, method: str, factor: int) -> int:
-    """Length of one side of the map that :func:`downsample` returns.
+    """Return the length of one side of the map that :func:`downsample` returns.
 
     Pooling pads by ``factor // 2`` on both ends, so 513 becomes 129 at a factor of 4.
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# A sum of 1e6 squares in float64 is off by about 1e-10: a smaller ridge would not keep it definite.
-LEAST_RIDGE_SQUARED = 1e-9
+from mmseg_rmi.functional.regions import LEAST_RIDGE
 
 
 def posterior_covariance(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
@@ -55,7 +54,7 @@ def log_volume(truth: Tensor, prediction: Tensor, ridge: float) -> Tensor:
     Returns:
         ``...``, one value per pair of matrices.
     """
-    if truth.dtype != torch.float64 or ridge < LEAST_RIDGE_SQUARED:
+    if truth.dtype != torch.float64 or ridge < LEAST_RIDGE:
         return square_root_log_volume(truth, prediction, ridge)
     posterior = posterior_covariance(truth, prediction, ridge) / ridge
     identity = torch.eye(posterior.shape[-1], dtype=truth.dtype, device=truth.device)

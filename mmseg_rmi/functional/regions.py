@@ -15,6 +15,11 @@ from mmseg_rmi.functional.settings import RMISettings
 
 # A truth whose variance per point is below this varies by rounding alone: its values lie in [0, 1].
 LEAST_VARIANCE = 1e-11
+# A sum of 1e6 squares in float64 is off by about 1e-10 times their mean: a smaller ridge beside a
+# mean of 1 would not keep a covariance definite.
+LEAST_RIDGE = 1e-9
+# Relative covariances of a prediction are up to this many times the truth's, where a class is rare.
+LARGEST_RELATIVE_MOMENT = 100
 
 
 def extract_regions(maps: Tensor, region_size: int) -> Tensor:
@@ -126,7 +131,7 @@ def covariance_scale(truth: Tensor, kept: Tensor | None, covariance: str) -> Ten
     """Return the factor of the sums of outer products that makes them covariances.
 
     ``'sum'``: 1; ``'mean'``: ``1 / n``; ``'relative'``: ``d / tr(S_Y)``, the inverse of the truth's
-    mean variance, or 0 where the truth does not vary, which has nothing to be told of.
+    mean variance, or 0 where the truth does not vary, which carries no information.
 
     Args:
         truth: Y, ``... x d x n``, centred.
@@ -149,6 +154,23 @@ def covariance_scale(truth: Tensor, kept: Tensor | None, covariance: str) -> Ten
     if kept is None:
         return truth.new_full((1, 1), 1 / truth.shape[-1])
     return 1 / kept.sum(dim=-1).clamp(min=1).to(truth.dtype)[..., None, None]
+
+
+def least_ridge(covariance: str, points: float) -> float:
+    """Return the smallest ridge that float64 resolves beside second moments of points in [0, 1].
+
+    Below it, factors of covariances come from QR decompositions, which square no value.
+
+    Args:
+        covariance: as of :func:`covariance_scale`.
+        points: n, how many there are.
+
+    Example:
+        >>> least_ridge('mean', 1e4), least_ridge('sum', 1e4)
+        (1e-09, 1e-05)
+    """
+    moments = {'sum': points, 'mean': 1, 'relative': LARGEST_RELATIVE_MOMENT}
+    return LEAST_RIDGE * moments[covariance]
 
 
 def check_region_fits(size: Sequence[int], settings: RMISettings) -> None:

@@ -75,8 +75,8 @@ class RMISettings:
             raise TypeError(f'nonnegative must be True or False, got {self.nonnegative!r}')
         if self.ignored == 'exclude' and self.downsample == 'interp':
             raise ValueError(
-                "ignored='exclude' needs cells with borders, which downsample='interp' has not: "
-                "use downsample='avg' or 'max', or ignored='zero'"
+                "ignored='exclude' needs cells with borders, which downsample='interp' does not "
+                "have: use downsample='avg' or 'max', or ignored='zero'"
             )
 
     @property

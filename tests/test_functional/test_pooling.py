@@ -72,7 +72,7 @@ def test_counts_of_labels_are_the_pooled_one_hot_maps(method, data, seed, classe
     labels = torch.randint(
         classes + 1, (2, *pooling.size), generator=generator
     )  # the last is no class
-    measured = pooling.one_hot(
+    measured = pooling.pooled_one_hot(
         labels.where(labels < classes, 0), labels < classes, classes, torch.float64
     )
     truth = torch.stack([labels == c for c in range(classes)], dim=1).double()

@@ -161,7 +161,7 @@ def _find_target(
     if kept is not None:
         enough = kept.sum(dim=1) >= 2
     floor = 0.0 if settings.nonnegative else classes * settings.floor
-    maps = pooling.one_hot(channel, has_label, classes, dtype)
+    maps = pooling.pooled_one_hot(channel, has_label, classes, dtype)
     present = list(range(len(maps) * classes))
     if host_can_read(channel):  # absent classes are skipped
         present = maps.flatten(2).amax(dim=2).flatten().nonzero().flatten().tolist()

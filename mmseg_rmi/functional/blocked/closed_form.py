@@ -31,18 +31,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmseg_rmi.functional.regions import LEAST_VARIANCE, centre, covariance_scale
+from mmseg_rmi.functional.regions import LEAST_VARIANCE, centre, covariance_scale, least_ridge
 from mmseg_rmi.functional.settings import RMISettings
-
-# A ridge this many times the number of points is far above the rounding of their second moments in
-# float64; below it, factors come from QR decompositions, which never square a value.
-LEAST_RIDGE_PER_POINT = 1e-9
 
 # Stands for the number of points where there is none, so that the factor has an inverse.
 LEAST_COUNT = 1e-20
-
-# With relative covariances, second moments are up to this many times the truth's variance.
-LARGEST_RELATIVE_MOMENT = 100
 
 
 class RegionSolution(NamedTuple):
@@ -57,6 +50,14 @@ class RegionSolution(NamedTuple):
 
     bounds: Tensor
     gradients: Tensor
+    scores: Tensor | None
+
+
+class _PointSolution(NamedTuple):
+    """A :class:`RegionSolution` with gradients by points, ``m x d x n``."""
+
+    bounds: Tensor
+    grad_points: Tensor
     scores: Tensor | None
 
 
@@ -111,10 +112,8 @@ class RegionSolver:
             (1 + 2 * settings.dimension,), settings.ridge, dtype=dtype, device=device
         )
         self.ridges[0] = LEAST_COUNT
-        points = {'sum': self.count, 'mean': 1, 'relative': LARGEST_RELATIVE_MOMENT}
-        self.squares_moments = (
-            dtype == torch.float64
-            and settings.ridge > LEAST_RIDGE_PER_POINT * points[settings.covariance]
+        self.squares_moments = dtype == torch.float64 and settings.ridge > least_ridge(
+            settings.covariance, self.count
         )
 
     def __call__(
@@ -197,7 +196,7 @@ class RegionSolver:
         change = entering @ entering.mT - leaving @ leaving.mT
         return change.unflatten(2, shape).unflatten(1, shape)
 
-    def _solve_moments(self, shifted: Tensor, kept: Tensor | None) -> tuple[RegionSolution, Tensor]:
+    def _solve_moments(self, shifted: Tensor, kept: Tensor | None) -> tuple[_PointSolution, Tensor]:
         """Solve from second moments; the gradients are by the points, ``1/d T_P^T T X``."""
         d, size, lines = self.settings.dimension, self.settings.region_size, shifted.shape[1]
         moments = self._second_moments(shifted, None if kept is None else kept[:, None])
@@ -220,7 +219,7 @@ class RegionSolver:
         if kept is not None:
             grad_points.mul_(kept[:, None])
         if not self.with_scores:
-            return RegionSolution(bounds, grad_points, None), count
+            return _PointSolution(bounds, grad_points, None), count
 
         def log_volume(matrix: Tensor) -> Tensor:
             factor = torch.linalg.cholesky_ex(matrix / self.settings.ridge + identity[:d, :d]).L
@@ -231,9 +230,9 @@ class RegionSolver:
         varies = _largest_diagonal(covariance) > LEAST_VARIANCE * _largest_diagonal(
             moments[:, -d:, -d:]
         )
-        return RegionSolution(bounds, grad_points, scores.where(varies, torch.nan)), count
+        return _PointSolution(bounds, grad_points, scores.where(varies, torch.nan)), count
 
-    def _solve_points(self, shifted: Tensor, kept: Tensor | None) -> tuple[RegionSolution, Tensor]:
+    def _solve_points(self, shifted: Tensor, kept: Tensor | None) -> tuple[_PointSolution, Tensor]:
         """Solve likewise from QR decompositions of points, the roots of the ridges among them."""
         d, size = self.settings.dimension, self.settings.region_size
         points = torch.cat([self._rows(shifted, i, self.rows) for i in range(size)], dim=1)
@@ -263,7 +262,7 @@ class RegionSolver:
             unexplained = torch.linalg.solve_triangular(triangle, unexplained, upper=upper)
         grad_points = regression[:, :, 1:].mT @ unexplained * (-scale.sqrt() / d)
         if not self.with_scores:
-            return RegionSolution(bounds, grad_points, None), count
+            return _PointSolution(bounds, grad_points, None), count
 
         def log_volume(points: Tensor) -> Tensor:
             joined = torch.cat([points / self.settings.ridge**0.5, identity], dim=-1)
@@ -275,7 +274,7 @@ class RegionSolver:
         scaled = truth * scale.sqrt()
         scores = self._scores(bounds, log_volume(scaled), log_volume(2**0.5 * scaled))
         varies = truth.square().sum(dim=-1).amax(dim=-1) > LEAST_VARIANCE * count
-        return RegionSolution(bounds, grad_points, scores.where(varies, torch.nan)), count
+        return _PointSolution(bounds, grad_points, scores.where(varies, torch.nan)), count
 
     def _scale(self, covariance: Tensor, count: Tensor) -> Tensor:
         """Compute :func:`mmseg_rmi.functional.regions.covariance_scale` from sums of products."""

@@ -81,7 +81,7 @@ class Pooling:
             return out
         return out.copy_(bilinear_adjoint(gradient, self.size, align_corners=True))
 
-    def one_hot(
+    def pooled_one_hot(
         self, channel: Tensor, has_label: Tensor, channels: int, dtype: torch.dtype
     ) -> Tensor:
         """Count labels in cells: down-sampled one-hot maps, ``N x C x h x w``.

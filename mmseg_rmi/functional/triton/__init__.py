@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mmseg_rmi.functional.contract import Normalizers, Parameters, RMITerms
+from mmseg_rmi.functional.regions import least_ridge
 from mmseg_rmi.functional.scales import split_scales, sum_scales
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.functional.triton import trial
@@ -35,11 +36,6 @@ LARGEST_FACTOR = 16
 LARGEST_SIDE = 2048  # of a pooled map: beyond it a grid, or an exact sum, would overflow
 LARGEST_OFFSET = 2**31 - 1  # kernels count the elements within a map in int32
 LEAST_CAPABILITY = (7, 5)
-
-# Second moments in float64 resolve a ridge this many times the largest of them.
-LEAST_RIDGE_PER_MOMENT = 1e-9
-# ... which relative covariances make as large as this, where a class is rare.
-LARGEST_RELATIVE_MOMENT = 100
 
 
 def unsupported_reason(
@@ -114,11 +110,7 @@ def _region_reason(
         return f'downsample_factor={settings.downsample_factor} is above {LARGEST_FACTOR}'
     if max(size) > LARGEST_SIDE * settings.downsample_factor:
         return f'pooled maps have more than {LARGEST_SIDE} cells a side'
-    least = LEAST_RIDGE_PER_MOMENT
-    if settings.covariance == 'sum':
-        least *= size[0] * size[1] / settings.downsample_factor**2
-    elif settings.covariance == 'relative':
-        least *= LARGEST_RELATIVE_MOMENT
+    least = least_ridge(settings.covariance, size[0] * size[1] / settings.downsample_factor**2)
     if settings.ridge < least:
         return f'ridge={settings.ridge} is below {least:.1e}, which float64 does not resolve here'
     return None

@@ -15,12 +15,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from mmseg_rmi.functional import regions
+
 VOID = tl.constexpr(-2)  # target of an ignored pixel
 NOTHING = tl.constexpr(-1)  # target of a pixel that counts and is of no channel
 ONE = tl.constexpr(2**24)  # a pooled probability of 1, as an integer
 LARGEST_WEIGHT = tl.constexpr(2**30)  # a bound of the sums of a filter's weights, as integers
 PRODUCT_CLASSES = tl.constexpr(64)  # so many factors in [1, 2] have a product in float32
-LEAST_VARIANCE = tl.constexpr(1e-11)  # of a truth that varies, per point: see regions.py
+LEAST_VARIANCE = tl.constexpr(regions.LEAST_VARIANCE)
 
 
 @triton.jit
@@ -40,7 +42,7 @@ def find_targets(
 ):
     """Write every pixel's channel, and mark which channels an image has, the last: any pixel.
 
-    All who mark a channel write the same number.
+    Concurrent writes store the same value.
     """
     image = tl.program_id(1)
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

@@ -1,7 +1,7 @@
 """A trial of the kernels on a device, before the first loss there relies on them.
 
 Triton builds kernels where they run, with the compilers and the driver that it finds, and its
-releases differ. So what a build without a card cannot show is looked at once on each card.
+releases differ, so the kernels are tried once on each card.
 """
 
 from __future__ import annotations
