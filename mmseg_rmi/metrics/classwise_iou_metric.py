@@ -21,12 +21,12 @@ class ClasswiseIoUMetric(IoUMetric):
         >>> label = torch.tensor([[[0, 0, 0, 0, 1, 1, 1, 1]]])
         >>> prediction = torch.tensor([[[0, 0, 0, 1, 1, 1, 1, 1]]])
         >>> sample = dict(gt_sem_seg=dict(data=label), pred_sem_seg=dict(data=prediction))
-        >>> metric = ClasswiseIoUMetric()
+        >>> metric = ClasswiseIoUMetric(prefix='all')
         >>> metric.dataset_meta = dict(classes=('road', 'car'))
         >>> metric.process({}, [sample])
         >>> with contextlib.redirect_stdout(io.StringIO()):  # the table
         ...     results = metric.evaluate(size=1)
-        >>> results['IoU.road'], results['IoU.car']
+        >>> results['all/IoU.road'], results['all/IoU.car']
         (75.0, 80.0)
     """
 
