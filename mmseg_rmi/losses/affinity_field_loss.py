@@ -121,7 +121,7 @@ class AffinityFieldLoss(SegmentationLoss):
         self._check_channels(logits)
         self._check_neighbours_fit(logits)
         labels = labels.long()
-        pixels, pairs = self._divisors(labels, logits.shape[1], ignore_index)
+        pixels, pairs = self._divisors(logits, labels, ignore_index)
         with full_precision(logits.device.type):
             logits = promote(logits)
             affinity = affinity_field_loss(
@@ -150,12 +150,13 @@ class AffinityFieldLoss(SegmentationLoss):
             return None
         return (2 * self.size_scores.detach() - self.size_scores).softmax(dim=2)
 
-    def _divisors(self, labels: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+    def _divisors(self, logits: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
         """Count the valid pixels, and the edges and non-edges, of the global batch."""
         pixels = (labels != ignore_index).sum().reshape(1)
         small = downsample_labels(labels, self.downsample_factor)
-        elements = count_elements(small, classes, self.sizes, ignore_index)
-        divisors = global_divisors(torch.cat([pixels, elements.flatten()]))
+        elements = count_elements(small, logits.shape[1], self.sizes, ignore_index)
+        counts = torch.cat([pixels, elements.flatten()])
+        divisors = global_divisors(counts, trains=logits.requires_grad)
         return divisors[0], divisors[1:].view_as(elements)
 
     def _check_channels(self, logits: Tensor) -> None:

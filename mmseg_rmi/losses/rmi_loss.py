@@ -144,7 +144,7 @@ class RMILoss(SegmentationLoss):
             ignore_index=ignore_index,
             pixel_weight=weight,
             class_weight=self.class_weight,
-            normalizers=global_normalizers(labels, ignore_index),
+            normalizers=global_normalizers(logits, labels, ignore_index),
             downsample_factors=self.downsample_factors,
             impl=self.impl,
         )
@@ -183,7 +183,7 @@ class RMILoss(SegmentationLoss):
             align_corners=align_corners,
             ignore_index=ignore_index,
             class_weight=self.class_weight,
-            normalizers=global_normalizers(labels, ignore_index),
+            normalizers=global_normalizers(logits, labels, ignore_index),
             downsample_factors=self.downsample_factors,
             impl=self.impl,
         )

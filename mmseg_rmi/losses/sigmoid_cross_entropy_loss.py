@@ -91,6 +91,6 @@ class SigmoidCrossEntropyLoss(SegmentationLoss):
             ignore_index=ignore_index,
             pixel_weight=weight,
             class_weight=self.class_weight,
-            normalizers=global_normalizers(labels, ignore_index),
+            normalizers=global_normalizers(logits, labels, ignore_index),
         )
         return propagate_nonfinite(self.loss_weight * loss)

@@ -1,6 +1,7 @@
 """What two processes that share a batch do; a spawned process must be able to import it by name."""
 
 import os
+from contextlib import nullcontext
 from datetime import timedelta
 
 import torch
@@ -66,11 +67,18 @@ def loss_and_gradients(model, loss, features, labels):
     return value.detach(), [parameter.grad.clone() for parameter in model.parameters()]
 
 
-@torch.no_grad()
-def validation_losses():
-    """Each loss of the first process's share, without gradients."""
+def losses_alone(no_gradients):
+    """Each loss of the first process's share, of features that need no gradient."""
     features, labels, first = whole_batch('uneven')
-    return {name: loss(features[:first], labels[:first]) for name, loss in LOSSES.items()}
+    with no_gradients():
+        return {name: loss(features[:first], labels[:first]) for name, loss in LOSSES.items()}
+
+
+ALONE = {
+    'validation': torch.no_grad,
+    'inference': torch.inference_mode,
+    'log of detached logits': nullcontext,
+}
 
 
 def train_share(rank, folder):
@@ -94,6 +102,6 @@ def train_share(rank, folder):
                 model, loss, features[share], labels[share]
             )
     if rank == 0:  # the other one computes none, and must not be waited for
-        results['validation'] = validation_losses()
+        results |= {name: losses_alone(context) for name, context in ALONE.items()}
     torch.save(results, folder / f'{rank}.pt')
     distributed.destroy_process_group()

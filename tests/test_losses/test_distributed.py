@@ -5,12 +5,13 @@ import torch
 
 from helpers.tolerances import assert_close
 from helpers.two_processes import (
+    ALONE,
     LOSSES,
     SCENARIOS,
     classifier,
     loss_and_gradients,
+    losses_alone,
     train_share,
-    validation_losses,
     whole_batch,
 )
 
@@ -36,7 +37,8 @@ def test_two_processes_compute_what_one_does(results_of_two_processes, scenario,
     assert trained == (scenario != 'no valid pixel at all')
 
 
-def test_one_process_alone_computes_a_validation_loss(results_of_two_processes):
-    expected = validation_losses()
-    for name, value in results_of_two_processes[0]['validation'].items():
-        assert_close(value, expected[name])
+@pytest.mark.parametrize('why', ALONE)
+def test_one_process_alone_computes_a_loss_without_gradients(results_of_two_processes, why):
+    expected = losses_alone(ALONE[why])
+    for name, value in results_of_two_processes[0][why].items():
+        assert_close(value.detach(), expected[name].detach())
