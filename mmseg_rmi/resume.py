@@ -16,6 +16,8 @@ from mmseg_rmi.checkpoints import is_whole_archive
 
 NUMBERED = re.compile(r'(?!best_).*?(\d+)\.pth')
 MISSING = '(unset)'
+# Settings that MMEngine replaces by what a checkpoint holds.
+REPLACED = ('optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'param_scheduler')
 
 
 def resume_from_newest(cfg: Config) -> list[str]:
@@ -26,13 +28,13 @@ def resume_from_newest(cfg: Config) -> list[str]:
 
     Returns:
         What the user should know: a broken checkpoint that was passed over, and settings of the
-        losses that differ from those of the checkpoint.
+        losses, the optimizer and its schedule that differ from those of the checkpoint.
 
     Raises:
         ValueError: there are checkpoints, but none is whole; or the newest was written by a
             training with other losses.
     """
-    path, broken = find_newest_checkpoint(Path(cfg.work_dir))
+    path, broken = find_newest_checkpoint(Path(cfg.work_dir), *_other_folders(cfg))
     if path is None and broken:
         raise ValueError(
             f'no checkpoint in {cfg.work_dir} is whole ({_named(broken)}): move them away, and '
@@ -49,17 +51,25 @@ def resume_from_newest(cfg: Config) -> list[str]:
         notes.append(f'No checkpoint in {cfg.work_dir}: resuming from {named}, as the config says.')
     if broken:
         notes.append(f'Resuming from {path}, since what is newer is not whole: {_named(broken)}.')
-    return notes + compare_losses(Path(cfg.load_from), cfg)
+    source = Path(cfg.load_from)
+    before = read_config(source)
+    return notes + compare_losses(source, before, cfg) + compare_schedules(source, before, cfg)
 
 
-def find_newest_checkpoint(work_dir: Path) -> tuple[Path | None, list[Path]]:
-    """Find the whole checkpoint of the highest number, and the broken ones above it."""
-    paths = {path for path in work_dir.glob('*.pth') if NUMBERED.fullmatch(path.name)}
+def find_newest_checkpoint(work_dir: Path, *others: Path) -> tuple[Path | None, list[Path]]:
+    """Find the whole checkpoint of the highest number, and the broken ones above it.
+
+    Args:
+        work_dir: of the training, with the name of its last checkpoint.
+        others: more folders that its checkpoints may be in.
+    """
+    found = [path for folder in (work_dir, *others) for path in folder.glob('*.pth')]
+    paths = {path for path in found if NUMBERED.fullmatch(path.name)}
     last = work_dir / 'last_checkpoint'
     named = last.read_text(errors='replace').strip() if last.is_file() else ''
     if named and Path(named).exists():  # perhaps in another folder, or of another name
-        others = {path for path in paths if not (path.exists() and path.samefile(named))}
-        paths = others | {Path(named)}
+        paths = {path for path in paths if not (path.exists() and path.samefile(named))}
+        paths.add(Path(named))
     broken: list[Path] = []
     for path in sorted(paths, key=_number, reverse=True):
         if path.is_dir() or is_whole_archive(path):
@@ -68,13 +78,25 @@ def find_newest_checkpoint(work_dir: Path) -> tuple[Path | None, list[Path]]:
     return None, broken
 
 
-def compare_losses(path: Path, cfg: Config) -> list[str]:
+def _other_folders(cfg: Config) -> list[Path]:
+    """Return the local folder outside of the work dir that MMEngine's hook saves to, if any."""
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    folder = str(saving.get('out_dir') or '')
+    return [Path(folder) / Path(cfg.work_dir).name] if folder and '://' not in folder else []
+
+
+def compare_losses(path: Path, trained: dict[str, Any], cfg: Config) -> list[str]:
     """Return the settings of the losses that a checkpoint's training had otherwise.
+
+    Args:
+        path: of the checkpoint.
+        trained: the config in it.
+        cfg: the config now.
 
     Raises:
         ValueError: the losses are others, by class or by place.
     """
-    before, now = find_losses(read_config(path).get('model')), find_losses(cfg.get('model'))
+    before, now = find_losses(trained.get('model')), find_losses(cfg.get('model'))
     if not before:  # of a program that keeps no config in its checkpoints
         return []
     names = [{where: _kind(loss) for where, loss in each.items()} for each in (before, now)]
@@ -92,6 +114,35 @@ def compare_losses(path: Path, cfg: Config) -> list[str]:
         for name in sorted({*before[where], *now[where]} - {'type'})
         if _plain(before[where].get(name)) != _plain(now[where].get(name))
     ]
+
+
+def compare_schedules(path: Path, trained: dict[str, Any], cfg: Config) -> list[str]:
+    """Return the settings that MMEngine replaces by those of a checkpoint, where these differ.
+
+    It loads parameter groups with their learning rates, and schedules with their ends: a training
+    that is resumed for more iterations goes on with the schedule for fewer.
+
+    Args:
+        path: of the checkpoint.
+        trained: the config in it.
+        cfg: the config now.
+    """
+    if not trained:
+        return []
+    now = _parse(cfg.pretty_text)  # as the checkpoint's was written
+    return [
+        f'{place} is {_at(now, place)!r} in the config, and was {_at(trained, place)!r} in {path}, '
+        'from which MMEngine takes what both have. For the values of the config, begin a training '
+        f'with a --work-dir of its own and --cfg-options load_from={path}, without --resume.'
+        for place in REPLACED
+        if _at(now, place) != _at(trained, place)
+    ]
+
+
+def _at(settings: Any, place: str) -> Any:
+    for name in place.split('.'):
+        settings = settings.get(name) if isinstance(settings, dict) else None
+    return settings
 
 
 def find_losses(settings: Any, where: str = 'model') -> dict[str, dict[str, Any]]:
@@ -125,6 +176,10 @@ def read_config(path: Path) -> dict[str, Any]:
         text = checkpoint.get('meta', {}).get('cfg', '')
     except Exception:  # whoever loads it next says what is wrong with it
         return {}
+    return _parse(text)
+
+
+def _parse(text: str) -> dict[str, Any]:
     settings = {}
     for statement in ast.parse(text).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):

@@ -84,7 +84,8 @@ def test_a_full_disk_costs_neither_the_checkpoint_before_nor_leaves_a_part(tmp_p
         put(self, obj, filepath)
 
     monkeypatch.setattr(LocalBackend, 'put', fill_up)
-    with pytest.raises(OSError, match='No space left'):
+    told = r'No space left on device for a checkpoint of \d+ bytes, .* with --resume: .*iter_4\.pth'
+    with pytest.raises(OSError, match=told):
         train(tmp_path)
     assert [path.name for path in tmp_path.glob('iter_*')] == ['iter_2.pth']
     assert train(tmp_path, resuming=True).iter == ITERATIONS
@@ -183,6 +184,56 @@ def test_other_settings_of_the_same_loss_are_told(tmp_path):
     cfg = now_with(tmp_path, dict(type='RMILoss', region_size=5, class_weight=[1.0, 2.0]))
     (note,) = resume.resume_from_newest(cfg)
     assert note.startswith('model.decode_head.loss_decode.region_size is 5, and was 3 in ')
+
+
+SCHEDULE = dict(type='PolyLR', end=8, by_epoch=False)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'told'),
+    [
+        ({}, []),
+        ({'param_scheduler': [dict(SCHEDULE, end=16)]}, ["'end': 16", "'end': 8"]),
+        ({'param_scheduler': None}, ['param_scheduler is None', "'end': 8"]),
+        (
+            {'optim_wrapper.optimizer.lr': 0.1},
+            ["'lr': 0.1", "'lr': 0.5", 'optim_wrapper.optimizer'],
+        ),
+        (
+            {'optim_wrapper.paramwise_cfg': dict(bias_lr_mult=2.0)},
+            ["{'bias_lr_mult': 2.0}", 'None'],
+        ),
+        ({'optim_wrapper.clip_grad': dict(max_norm=1)}, []),  # which the config decides on
+    ],
+)
+def test_what_stays_as_it_was_in_the_checkpoint_is_told(tmp_path, changes, told):
+    cfg = Config(
+        dict(
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5, betas=(0.9, 0.99))),
+            param_scheduler=[SCHEDULE],
+        )
+    )
+    torch.save({'meta': {'cfg': cfg.pretty_text}}, tmp_path / 'iter_4.pth')
+    cfg.merge_from_dict(dict(changes, work_dir=str(tmp_path)))
+    notes = resume.resume_from_newest(cfg)
+    assert len(notes) == bool(told)
+    for part in [*told, f'load_from={tmp_path}/iter_4.pth'] if told else []:
+        assert part in notes[0]
+
+
+def test_checkpoints_outside_of_the_work_dir_are_found(tmp_path):
+    work_dir, elsewhere = tmp_path / 'run', tmp_path / 'scratch'
+    for folder in (work_dir, elsewhere / 'run', elsewhere / 'another'):
+        folder.mkdir(parents=True)
+    for path in ('run/iter_2.pth', 'another/iter_8.pth'):
+        torch.save({}, elsewhere / path)
+    (elsewhere / 'run' / 'iter_4.pth').write_text('cut')
+    (work_dir / 'last_checkpoint').write_text(f'{elsewhere}/run/iter_4.pth')
+    hooks = dict(checkpoint=dict(type='CheckpointHook', out_dir=f'{elsewhere}'))
+    cfg = Config(dict(work_dir=f'{work_dir}/', default_hooks=hooks))
+    notes = resume.resume_from_newest(cfg)
+    assert cfg.load_from == f'{elsewhere}/run/iter_2.pth'
+    assert 'iter_4.pth (3 bytes)' in notes[0]
 
 
 def test_nothing_of_a_checkpoints_config_is_run(tmp_path):
