@@ -154,15 +154,22 @@ def exclusive(cfg: Config) -> Iterator[None]:
     """Keep the work dir for this training while it runs, in the first of its processes.
 
     Raises:
-        ValueError: another training has it.
+        ValueError: another training has it, or nothing can be written to it.
     """
     rank = RANK_VARIABLES.get(cfg.launcher, {}).get('RANK', 'RANK')
     if cfg.launcher != 'none' and os.environ.get(rank, '0') != '0':
         yield
         return
     folder = Path(cfg.work_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / '.lock').open('a+') as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / '.lock').open('a+')
+    except OSError as error:
+        raise ValueError(
+            f'nothing can be written to the work dir {folder} ({error.strerror}): name another '
+            'one with --work-dir'
+        ) from error
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -176,6 +176,17 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path, name, text, said):
         launch.load_config(tmp_path / name)
 
 
+def test_a_work_dir_that_cannot_be_written_to_is_told_with_the_mend(tmp_path):
+    (tmp_path / 'file').touch()
+    for folder in (tmp_path / 'file', tmp_path / 'file' / 'below'):
+        told = f'nothing can be written to the work dir {folder} .*--work-dir'
+        with (
+            pytest.raises(ValueError, match=told),
+            launch.exclusive(Config(dict(work_dir=str(folder), launcher='none'))),
+        ):
+            pass
+
+
 def test_none_is_the_default_where_mmengine_has_one(tmp_path):
     line = ['--cfg-options', 'env_cfg=None', 'randomness=None', 'log_level=None']
     cfg = launch.read_config(arguments(tmp_path, *line))

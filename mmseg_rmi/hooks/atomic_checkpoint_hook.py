@@ -67,16 +67,33 @@ class AtomicLocalBackend(LocalBackend):
     """Local files that are written completely or not at all."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes to a temporary file, flush it to the disk, and rename it."""
+        """Write bytes to a temporary file, flush it to the disk, and rename it.
+
+        Raises:
+            OSError: they cannot be written; says what to do.
+        """
         partial = Path(f'{filepath}.partial')
         try:
             super().put(obj, partial)
             with partial.open('rb') as written:
                 os.fsync(written.fileno())
             partial.replace(filepath)
-        except BaseException:
+        except BaseException as error:
             partial.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise _unwritten(error, filepath, len(obj)) from error
             raise
+
+
+def _unwritten(error: OSError, filepath: str | Path, size: int) -> OSError:
+    """Return an error of the same number that names the file and the remedy."""
+    return OSError(
+        error.errno,
+        f'{error.strerror} for a checkpoint of {size} bytes, and those saved before are whole: '
+        'free some space, or save to another disk (default_hooks.checkpoint.out_dir), and go on '
+        'with --resume',
+        str(filepath),
+    )
 
 
 class _RemovingLater:

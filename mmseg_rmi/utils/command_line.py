@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError
@@ -52,6 +53,7 @@ def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> N
         sys.stdout.flush()
         sys.exit(code)  # type: ignore[arg-type]
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the next one ends the process at once
         print(interrupted, file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
@@ -99,6 +101,7 @@ def _write_to_log_file(text: str) -> None:
 
     from mmengine.logging import MMLogger
 
+    logging.raiseExceptions = False  # else a full disk is told again, with a traceback
     for logger in MMLogger._instance_dict.values():
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):

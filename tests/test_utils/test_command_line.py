@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 
@@ -71,8 +72,24 @@ def test_what_main_returns_is_the_exit_code(monkeypatch, returned, code):
 
 
 def test_ctrl_c_is_told_without_a_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(signal, 'signal', lambda *args: None)  # that of the tests stays
     assert end(monkeypatch, lambda: fail(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == 'Interrupted.\n'
+
+
+def test_a_second_ctrl_c_ends_a_tool_that_is_ending(tmp_path):
+    program = tmp_path / 'ends_slowly.py'
+    program.write_text("""
+import atexit, os, signal
+from mmseg_rmi.utils.command_line import run_tool
+
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+run_tool(lambda: os.kill(os.getpid(), signal.SIGINT))
+""")
+    tool = start(sys.executable, program)
+    said, _ = tool.communicate()
+    assert said == 'Interrupted.\n'
+    assert tool.returncode == -signal.SIGINT
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
