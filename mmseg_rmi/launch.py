@@ -33,6 +33,8 @@ RANK_VARIABLES = {
     },
 }
 DEFAULTED = ('env_cfg', 'log_level', 'randomness')  # may be absent for MMEngine, but not None
+# Hooks that MMEngine has by itself, which None switches off; it refuses None for any other.
+OWN_HOOKS = ('checkpoint', 'logger', 'param_scheduler', 'runtime_info', 'sampler_seed', 'timer')
 SYNCHRONISED_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 
 
@@ -102,6 +104,9 @@ def read_config(args: argparse.Namespace) -> Config:
     for name in DEFAULTED:
         if cfg.get(name, '') is None:
             cfg.pop(name)
+    hooks = cfg.get('default_hooks') or {}
+    for name in [each for each in hooks if hooks[each] is None and each not in OWN_HOOKS]:
+        del hooks[name]
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

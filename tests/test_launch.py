@@ -193,6 +193,12 @@ def test_none_is_the_default_where_mmengine_has_one(tmp_path):
     assert not {'env_cfg', 'randomness', 'log_level'} & set(cfg)
 
 
+def test_none_switches_off_a_hook_that_mmengine_does_not_have(tmp_path):
+    line = ['--cfg-options', 'default_hooks.visualization=None', 'default_hooks.timer=None']
+    cfg = launch.read_config(arguments(tmp_path, *line))
+    assert cfg.default_hooks == dict(timer=None)
+
+
 def test_settings_that_a_run_needs_are_named(cfg):
     cfg.test_cfg = None
     with pytest.raises(ValueError, match='has no test_dataloader and no test_cfg: take a config'):
