@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmseg_rmi.decode_heads.arguments import own_arguments
 from mmseg_rmi.decode_heads.aspp import ASPP
+from mmseg_rmi.decode_heads.single_image import explaining_single_images
 from mmseg_rmi.utils.checks import check_integer
 
 MOST = 2**16  # channels, or dilation rate, that a network may have
@@ -60,6 +61,11 @@ class DeepLabV3Head(BaseDecodeHead):
     @property
     def _layer_cfg(self) -> dict[str, Any]:
         return dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+
+    def loss(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Compute the losses of a batch, of at least two images with batch normalisation."""
+        with explaining_single_images():
+            return super().loss(*args, **kwargs)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return logits, ``B x num_classes x h x w``, ``h x w`` that of the selected features."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from mmseg_rmi.decode_heads.arguments import own_arguments
 from mmseg_rmi.decode_heads.deeplab_v3_head import DeepLabV3Head
 from mmseg_rmi.decode_heads.deeplab_v3_plus_head import DeepLabV3PlusHead
+from mmseg_rmi.decode_heads.single_image import explaining_single_images
 from mmseg_rmi.losses import RMILoss
 from mmseg_rmi.utils.labels import resolve_ignore_index, squeeze_labels
 
@@ -113,7 +114,8 @@ class RegionLossMixin:
 
     def loss(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Compute the losses of a batch as the head does, and check that RMI is among them."""
-        losses = super().loss(*args, **kwargs)  # type: ignore[misc]
+        with explaining_single_images():
+            losses = super().loss(*args, **kwargs)  # type: ignore[misc]
         if not any('region' in name for name in losses):
             name = type(self).__name__
             raise TypeError(

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.structures import PixelData
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from torch import nn
 from torch.nn import functional as F
 
@@ -198,3 +200,15 @@ def test_the_line_that_deletes_inherited_arguments_also_fits_a_config_without_a_
     assert MODELS.build(settings).num_classes == 2
     with pytest.raises(TypeError, match=rf"{kind} has no argument 'num_convs'\."):
         MODELS.build(dict(settings, num_convs=1))
+
+
+@pytest.mark.parametrize('kind', ['DeepLabV3Head', 'RMIDeepLabV3Head', 'RMIASPPHead', 'RMIPSPHead'])
+def test_a_last_batch_of_one_image_is_told_with_the_mend(kind):
+    head = MODELS.build(
+        dict(type=kind, in_channels=3, channels=2, num_classes=2, norm_cfg=dict(type='BN'))
+    )
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, 32, 32, dtype=torch.long)))]
+    features = torch.rand(2, 3, 16, 16)
+    assert head.loss([features], 2 * samples, None)
+    with pytest.raises(ValueError, match=r'a batch of one image .*drop_last=True'):
+        head.loss([features[:1]], samples, None)
