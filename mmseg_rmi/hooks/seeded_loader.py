@@ -71,12 +71,20 @@ def seeded_loader(loader: DataLoader, entropy: tuple[int, ...], trained: int) ->
         loader: a loader that has not been used yet.
         entropy: seed of the run and rank.
         trained: number of batches that the run has trained on before.
+
+    Raises:
+        ValueError: an epoch has no batch.
     """
+    if len(loader) == 0:
+        raise _no_batch(loader)
     return _rebuild(loader, entropy, NumberedBatches(_batches(loader), trained, loader))
 
 
 def endless_seeded_loader(loader: DataLoader, entropy: tuple[int, ...], trained: int) -> DataLoader:
-    """Rebuild a loader likewise, without an end, and skip the batches already trained on."""
+    """Rebuild a loader likewise, without an end, and skip the batches already trained on.
+
+    A ValueError is raised where batches are asked for and an epoch has none.
+    """
     batches = islice(_epochs(loader), trained, None)
     return _rebuild(loader, entropy, NumberedBatches(batches, trained, loader))
 
@@ -85,7 +93,19 @@ def _epochs(loader: DataLoader) -> Iterator[list[int]]:
     for epoch in count():
         if epoch and hasattr(_sampler(loader), 'set_epoch'):
             _sampler(loader).set_epoch(epoch)
-        yield from _batches(loader)
+        batch = None
+        for batch in _batches(loader):
+            yield batch
+        if batch is None:
+            raise _no_batch(loader)
+
+
+def _no_batch(loader: DataLoader) -> ValueError:
+    size = getattr(loader.batch_sampler, 'batch_size', None)
+    return ValueError(
+        f'the {len(_sampler(loader))} images of this process make no batch of {size}: set a '
+        'smaller train_dataloader.batch_size, or drop_last=False'
+    )
 
 
 def _sampler(loader: DataLoader) -> Any:

@@ -46,6 +46,18 @@ def test_a_loader_goes_on_where_another_stopped(sampler, trained):
     assert torch.equal(whole[-len(rest) :], rest)
 
 
+@pytest.mark.parametrize('seed_samples', [seeded_loader, endless_seeded_loader])
+def test_a_data_set_smaller_than_a_batch_that_is_dropped_is_an_error(seed_samples):
+    dataset = AugmentedNumbers()
+    size = len(dataset) + 1
+    loader = DataLoader(
+        dataset, batch_size=size, sampler=DefaultSampler(dataset, shuffle=True), drop_last=True
+    )
+    told = f'the {len(dataset)} images of this process make no batch of {size}: .*drop_last=False'
+    with pytest.raises(ValueError, match=told):
+        next(iter(seed_samples(loader, (0, 0), 0)))
+
+
 def test_indices_keep_the_order_of_the_sampler():
     seeded = seeded_loader(plain_loader(DefaultSampler), (0, 0), 0)
     assert order(seeded, 3) == order(plain_loader(DefaultSampler), 3)
