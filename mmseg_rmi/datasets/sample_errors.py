@@ -57,11 +57,11 @@ def _explain(step: Any, data: Mapping[str, Any], error: Exception) -> str:
             'ann_file of the data set, or copy the file there'
         )
     said = ': '.join(filter(None, (type(error).__name__, ' '.join(str(error).split()))))
-    file = _file_to_read(step, data)
+    file = _file_to_read(step, data, error)
     if file is None:
         return (
             f'{type(step).__name__} fails for {" and ".join(_files(data))} ({said}): look at these '
-            'files, or leave them out of the data set'
+            'files and at the settings of this step'
         )
     size = f'{Path(file).stat().st_size} bytes; ' if Path(file).is_file() else ''
     return (
@@ -70,11 +70,13 @@ def _explain(step: Any, data: Mapping[str, Any], error: Exception) -> str:
     )
 
 
-def _file_to_read(step: Any, data: Mapping[str, Any]) -> str | None:
-    """Return the file that a step was about to read, if it was."""
+def _file_to_read(step: Any, data: Mapping[str, Any], error: Exception) -> str | None:
+    """Return the file that a step could not read, unless it failed for another reason."""
     if 'img' not in data:
         return data.get('img_path')
-    return data.get('seg_map_path') if isinstance(step, LoadAnnotations) else None
+    # It asserts that reduce_zero_label is that of the data set.
+    reads = isinstance(step, LoadAnnotations) and not isinstance(error, AssertionError)
+    return data.get('seg_map_path') if reads else None
 
 
 def _files(data: Any) -> list[str]:

@@ -74,6 +74,13 @@ def test_a_later_step_that_fails_names_itself_and_both_files(folder):
         dataset(folder, fail)[0]
 
 
+def test_a_setting_that_does_not_fit_is_not_blamed_on_the_file(folder):
+    wrong = dataset(folder)
+    wrong.pipeline.transforms[1].reduce_zero_label = True
+    with pytest.raises(SampleError, match=r'LoadAnnotations fails for .* settings of this step'):
+        wrong[0]
+
+
 def test_pipelines_do_what_they_did():
     assert Compose([lambda x: x + 1, lambda x: 2 * x])(1) == 4
     assert Compose([lambda x: None, lambda x: 2 * x])(1) is None
