@@ -83,6 +83,7 @@ def test_a_second_ctrl_c_ends_a_tool_that_is_ending(tmp_path):
 import atexit, os, signal
 from mmseg_rmi.utils.command_line import run_tool
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 atexit.register(os.kill, os.getpid(), signal.SIGINT)
 run_tool(lambda: os.kill(os.getpid(), signal.SIGINT))
 """)

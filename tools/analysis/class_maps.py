@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner, save_checkpoint
-from mmseg.evaluation import IoUMetric
 from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
@@ -41,6 +40,7 @@ from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 # After mmseg_rmi, which keeps these from printing what they lack.
+from mmseg.evaluation import IoUMetric
 from mmseg.models import BaseSegmentor
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 
