@@ -1,4 +1,4 @@
-"""What labels and logits say of each pixel: one-hot maps, and whether a prediction is right."""
+"""One-hot maps of labels, and the number of correct predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a swap is asked for, what it decides, and how it reads the settings of a model."""
+"""Options and decisions of a swap, and how it reads the settings of a model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -50,7 +50,7 @@ def host_can_read(tensor: Tensor) -> bool:
 
 
 class Scale(NamedTuple):
-    """What one down-sampling factor asks for."""
+    """Settings, pooling and solver of one down-sampling factor."""
 
     settings: RMISettings
     pooling: Pooling
