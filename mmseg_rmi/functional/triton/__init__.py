@@ -82,8 +82,9 @@ def rmi_terms(
     from mmseg_rmi.functional.triton import operators  # imports triton
 
     tensors = (logits, labels, pixel_weight, class_weight, normalizers)
+    one_scale = replace(parameters, downsample_factors=None)
     return sum_scales(
-        (weight, operators.rmi_terms(*tensors, replace(parameters, settings=settings)))
+        (weight, operators.rmi_terms(*tensors, replace(one_scale, settings=settings)))
         for weight, settings in split_scales(parameters)
     )
 
