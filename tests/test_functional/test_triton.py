@@ -12,11 +12,12 @@ import torch
 from mmseg_rmi.functional import RMISettings, blocked, rmi_loss, triton
 from mmseg_rmi.functional.contract import Parameters
 from mmseg_rmi.functional.rmi_loss import find_implementation
+from mmseg_rmi.functional.triton import support, trial
 
 TESTS = Path(__file__).with_name('test_triton_interpreted.py')
 
 
-@pytest.mark.skipif(not triton.INSTALLED, reason='needs Triton')
+@pytest.mark.skipif(not support.INSTALLED, reason='needs Triton')
 def test_kernels_equal_the_reference_in_the_interpreter():
     command = [sys.executable, '-m', 'pytest', str(TESTS), '-q', '-p', 'no:cacheprovider']
     root = TESTS.parents[2]
@@ -40,13 +41,13 @@ class CudaTensor:
 
 @pytest.fixture
 def card(monkeypatch):
-    monkeypatch.setattr(triton, 'INSTALLED', True)
+    monkeypatch.setattr(support, 'INSTALLED', True)
     monkeypatch.setattr(torch.version, 'hip', None)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: False)
-    monkeypatch.setattr(triton.trial, 'failure', lambda device, streamed: None)
-    triton._log_once.cache_clear()
+    monkeypatch.setattr(trial, 'failure', lambda device, streamed: None)
+    support._log_once.cache_clear()
 
 
 REFUSED = {
@@ -126,7 +127,7 @@ def test_a_failed_trial_sends_the_loss_the_torch_way(card, monkeypatch, caplog):
         tried.append((device.type, streamed))
         return 'a trial of the kernels failed with OSError: no libcuda.so'
 
-    monkeypatch.setattr(triton.trial, 'failure', failure)
+    monkeypatch.setattr(trial, 'failure', failure)
     for size in (None, (513, 513), (2052, 2052)):
         implementation = find_implementation('auto', CudaTensor(), Parameters(RMISettings()), size)
         assert implementation is blocked.rmi_terms
@@ -152,7 +153,7 @@ def test_look_at_the_machine_breaks_no_graph():
 
 
 def test_refuses_a_cpu_in_words(card, monkeypatch):
-    monkeypatch.setattr(triton, 'INTERPRETED', False)
+    monkeypatch.setattr(support, 'INTERPRETED', False)
     logits, labels = torch.zeros(1, 2, 16, 16), torch.zeros(1, 16, 16, dtype=torch.long)
     with pytest.raises(
         ValueError, match="impl='triton' cannot compute this: the logits are on cpu"

@@ -15,27 +15,12 @@ pytest.importorskip('triton.backends.nvidia')
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from mmseg_rmi.functional.triton import (  # noqa: E402
-    INTERPRETED,
-    LARGEST_SIDE,
-    kernels,
-    launch,
-)
+from mmseg_rmi.functional.triton import kernels, launch  # noqa: E402
+from mmseg_rmi.functional.triton.plan import BLOCK, Plan  # noqa: E402
+from mmseg_rmi.functional.triton.support import INTERPRETED, LARGEST_SIDE  # noqa: E402
 
 pytestmark = pytest.mark.skipif(INTERPRETED, reason='the interpreter is on')
 
-KERNELS = (
-    'find_targets',
-    'pool_logits',
-    'keep_regions',
-    'correlate',
-    'solve',
-    'find_slopes',
-    'add_up',
-    'average_slopes',
-    'write_gradient',
-    'write_low_gradient',
-)
 TYPES = {
     torch.float16: '*fp16',
     torch.bfloat16: '*bf16',
@@ -92,7 +77,7 @@ class Launches:
 @pytest.fixture
 def launches(monkeypatch):
     seen = []
-    for name in KERNELS:
+    for name in kernels.__all__:
         monkeypatch.setattr(kernels, name, Launches(getattr(kernels, name), seen))
     return seen
 
@@ -120,7 +105,7 @@ def launch_both_passes(dtype, shapes, options, weighted):
     if weighted:
         weights = torch.empty(labels.shape) if shape[2:] == size else None, torch.empty(shape[1])
     scales = [torch.empty((), dtype=torch.float64)] * 2
-    plan = launch.Plan(shape, size, parameters)
+    plan = Plan(shape, size, parameters)
     _, saved = launch.forward(logits, labels, *weights, *scales, plan, True)
     launch.backward(torch.empty(()), logits, *weights, *scales, saved, plan)
 
@@ -147,7 +132,7 @@ def test_gradient_in_half_precision_is_rounded_to_nearest(launches, tmp_path):
 def test_cases_launch_every_kernel(launches):
     for _, *case in CASES.values():
         launch_both_passes(*case, weighted=False)
-    assert {kernel.__name__ for kernel, *_ in launches} == set(KERNELS)
+    assert {kernel.__name__ for kernel, *_ in launches} == set(kernels.__all__)
 
 
 def test_kernels_are_not_compiled_anew_for_another_lambda(launches):
@@ -162,8 +147,8 @@ def test_kernels_are_not_compiled_anew_for_another_lambda(launches):
 def test_largest_maps_fit_exact_sums_and_grids(ignored):
     side = LARGEST_SIDE
     settings = RMISettings(region_size=5, downsample_factor=1, ignored=ignored)
-    plan = launch.Plan((1, 2, side, side), (side, side), Parameters(settings))
+    plan = Plan((1, 2, side, side), (side, side), Parameters(settings))
     border = 4 * 2 * side  # cells that a program sums up for one place of a region
     assert max(plan.slab_cells, border) * 2**48 < 2**63
     assert plan.slabs * plan.slab_cells >= plan.cells
-    assert max(plan.parts, triton.cdiv(plan.cells, launch.BLOCK)) < 2**16
+    assert max(plan.parts, triton.cdiv(plan.cells, BLOCK)) < 2**16

@@ -15,13 +15,14 @@ from helpers import drawn
 from helpers.batches import make_batch, sharp_logits
 from mmseg_rmi.functional import RMISettings, reference, rmi_loss, streamed_rmi_loss, triton
 from mmseg_rmi.functional.contract import Parameters, batch_normalizers
+from mmseg_rmi.functional.triton.support import INTERPRETED
 
 pytestmark = pytest.mark.skipif(
-    not triton.INTERPRETED, reason='needs TRITON_INTERPRET=1, with which test_triton.py runs it'
+    not INTERPRETED, reason='needs TRITON_INTERPRET=1, with which test_triton.py runs it'
 )
-if triton.INTERPRETED:
+if INTERPRETED:
     from helpers.kernel_memory import MemoryWatch
-    from mmseg_rmi.functional.triton import launch, operators, trial
+    from mmseg_rmi.functional.triton import launch, operators, plan, trial
 
 
 def terms_and_gradient(implementation, logits, labels, *weights, **constants):
@@ -92,8 +93,8 @@ def test_several_scales():
 
 
 def test_blocks_of_lags_and_slabs_of_cells_of_a_gpu(monkeypatch):
-    monkeypatch.setattr(launch, 'LAG_BLOCK', 8)
-    monkeypatch.setattr(launch, 'SLAB_CELLS', 256)
+    monkeypatch.setattr(plan, 'LAG_BLOCK', 8)
+    monkeypatch.setattr(plan, 'SLAB_CELLS', 256)
     logits, labels = make_batch(images=1, classes=2, height=39, width=37, void=False)
     labels[labels == 1] = 0
     assert_equals_reference(logits.float(), labels, settings=RMISettings(downsample_factor=2))
@@ -109,8 +110,8 @@ def test_blocks_of_lags_and_slabs_of_cells_of_a_gpu(monkeypatch):
     ids=str,
 )
 def test_programs_can_run_at_once_and_touch_their_tensors_alone(monkeypatch, options, low):
-    monkeypatch.setattr(launch, 'LAG_BLOCK', 8)
-    monkeypatch.setattr(launch, 'SLAB_CELLS', 256)
+    monkeypatch.setattr(plan, 'LAG_BLOCK', 8)
+    monkeypatch.setattr(plan, 'SLAB_CELLS', 256)
     watch = MemoryWatch(monkeypatch)
     _, labels = make_batch(images=1, classes=2, height=36, width=37)
     logits = torch.randn(1, 2, *low, generator=torch.Generator().manual_seed(0))

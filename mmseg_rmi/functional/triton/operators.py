@@ -20,6 +20,7 @@ from mmseg_rmi.functional.contract import (
 )
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.functional.triton import launch
+from mmseg_rmi.functional.triton.plan import Plan
 
 CONSTANTS = (
     'int region_size, str downsample, int downsample_factor, float loss_lambda, str covariance, '
@@ -65,12 +66,10 @@ def _as_constants(parameters: Parameters) -> tuple[int | float | str | bool, ...
     )
 
 
-def _make_plan(
-    logits: tuple[int, ...], size: tuple[int, ...], constants: tuple[Any, ...]
-) -> launch.Plan:
+def _make_plan(logits: tuple[int, ...], size: tuple[int, ...], constants: tuple[Any, ...]) -> Plan:
     *settings, ignore_index, align_corners, with_score = constants
     parameters = Parameters(RMISettings(*settings), ignore_index, align_corners, with_score)
-    return launch.Plan(logits, size, parameters)
+    return Plan(logits, size, parameters)
 
 
 _find_plan = functools.lru_cache(maxsize=256)(_make_plan)
