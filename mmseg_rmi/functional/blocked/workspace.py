@@ -22,7 +22,7 @@ from mmseg_rmi.utils.tracing import has_values, is_compiling
 # Working memory for the maps, and for the points, of one block; one map is always allowed. A CPU's
 # fits its cache, and is allocated once a batch: fresh memory costs more than most of the work done
 # in it. A GPU wants few large calls, and takes as many images at once as fit.
-BLOCK_BYTES = {'cpu': (2 << 20, 5 << 20), 'cuda': (1 << 30, 1 << 30)}
+BLOCK_BYTES = {'cpu': (2 << 20, 15 << 19), 'cuda': (1 << 30, 1 << 30)}
 
 
 def split_work(
