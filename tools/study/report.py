@@ -1,7 +1,7 @@
 """The report of the study: tables and figures of its results."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tools.analysis.estimates import CONFIDENCE
@@ -115,15 +115,21 @@ class _Section:
         reported, methods = self.reported, self.reported.methods()
         lines = [*tabulate_scores(reported, methods), '']
         lines += [*tabulate_gains(reported, methods, BASELINE), '']
-        if {RELEASED, BASELINE} < set(methods):
-            others = [method for method in methods if method != BASELINE]
-            lines += [*tabulate_lead(reported, RELEASED, others), '']
+        others = [method for method in methods if method != BASELINE]
+        for method in self._leaders():
+            if {method, BASELINE} < set(methods):
+                lines += [*tabulate_lead(reported, method, others), '']
         lines += self._figure('seeds', 'mIoU of every run', figures.draw_seeds)
         lines += self._figure('trimap', 'trimap curves', figures.draw_trimaps)
         lines += [*tabulate_classes(reported), '']
         if reported.gainers():
             lines += self._figure('classes', 'gain of each class', figures.draw_classes)
         return [*lines, *tabulate_memory(reported), '']
+
+    def _leaders(self) -> Iterable[str]:
+        """List methods to compare with all others: as released, and those in front."""
+        in_front = [method for data, method in self.plan.front if data == self.reported.data]
+        return dict.fromkeys([RELEASED, *in_front])
 
     def _variants(self) -> list[str]:
         variants = self.reported.variants()

@@ -175,6 +175,16 @@ def test_rmi_is_set_beside_every_other_method(entries, tmp_path):
     assert len([line for line in lines if line.startswith('| RMI - CE |')]) == 1
 
 
+def test_what_the_front_shows_is_set_beside_every_other_method(entries, tmp_path):
+    others = [entry(name, seed, 52.0) for name in ('bce', 'affinity') for seed in range(3)]
+    plan = dataclasses.replace(PLAN, front=(('camvid', 'bce'), ('drive', 'affinity')))
+    lines = report.write_report([*entries, *others], plan, tmp_path)
+    assert row(lines, 'BCE - RMI')[-1] == '-2.00, -3.00, -4.00'
+    starts = {line.split(' | ')[0].removeprefix('| ') for line in lines}
+    assert 'RMI - BCE' in starts
+    assert 'Affinity - BCE' not in starts
+
+
 def test_one_curve_of_rates_is_no_figure(entries, tmp_path):
     first = [e for e in entries if e['method'] == 'ce']
     lines = report.write_report(first, PLAN, tmp_path)
