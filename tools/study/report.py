@@ -115,10 +115,12 @@ class _Section:
         reported, methods = self.reported, self.reported.methods()
         lines = [*tabulate_scores(reported, methods), '']
         lines += [*tabulate_gains(reported, methods, BASELINE), '']
-        others = [method for method in methods if method != BASELINE]
+        compared = [BASELINE]
         for method in self._leaders():
             if {method, BASELINE} < set(methods):
-                lines += [*tabulate_lead(reported, method, others), '']
+                compared.append(method)
+                others = [other for other in methods if other not in compared]
+                lines += [*tabulate_lead(reported, method, others), ''] if others else []
         lines += self._figure('seeds', 'mIoU of every run', figures.draw_seeds)
         lines += self._figure('trimap', 'trimap curves', figures.draw_trimaps)
         lines += [*tabulate_classes(reported), '']
