@@ -286,6 +286,11 @@ def test_trial_finds_nothing_wrong(streamed):
     assert trial.failure.__wrapped__(torch.device('cpu'), streamed) is None
 
 
+def test_trial_is_on_its_devices_whatever_the_default_one():
+    with torch.device('meta'):
+        assert trial.failure.__wrapped__(torch.device('cpu'), streamed=False) is None
+
+
 def test_trial_tells_of_a_wrong_gradient(monkeypatch):
     backward = launch.backward
     monkeypatch.setattr(launch, 'backward', lambda *call: 1.01 * backward(*call))
