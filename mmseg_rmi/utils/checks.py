@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+import sys
+from numbers import Integral, Rational, Real
+from typing import Any
 
 
 def check_number(name: str, value: object) -> None:
     """Raise unless ``value`` is a finite real number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f'{name} must be a number, got {value!r}')
-    try:
-        finite = math.isfinite(value)
-    except OverflowError:  # an integer beyond the range of floats
-        finite = False
-    if not finite:
+    number: Any = value
+    # By comparisons, also of a symbol under torch.compile, where math.isfinite would break a graph.
+    too_large = isinstance(value, Rational) and abs(number) > sys.float_info.max
+    if too_large or not -math.inf < number < math.inf:
         raise ValueError(f'{name} must be finite, got {value}')
 
 

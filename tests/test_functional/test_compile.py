@@ -1,5 +1,7 @@
 """Under torch.compile the loss is one graph, and gives the same value and gradient."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -42,6 +44,20 @@ def test_loss_is_one_graph_with_the_same_result(name):
         measured = value_and_gradient(compiled, logits, labels)
         torch.testing.assert_close(measured, expected, rtol=1e-9, atol=1e-12)
     assert graphs.frame_count == 1
+
+
+def test_weight_that_a_warm_up_changes_takes_no_graph_of_its_own():
+    """The second value makes Dynamo trace the number as a symbol, which then serves all."""
+    logits, labels = batch()
+    loss = RMILoss()
+    graphs = CompileCounterWithBackend('eager')
+    compiled = torch.compile(loss, backend=graphs, fullgraph=True)
+    for loss_lambda in (0.9, 0.8, 0.7, 0.6):
+        loss.settings = replace(loss.settings, loss_lambda=loss_lambda)
+        expected = value_and_gradient(loss, logits, labels)
+        measured = value_and_gradient(compiled, logits, labels)
+        torch.testing.assert_close(measured, expected, rtol=1e-9, atol=1e-12)
+    assert graphs.frame_count == 2
 
 
 def test_streamed_loss_is_one_graph_with_the_same_result():

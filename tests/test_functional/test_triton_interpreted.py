@@ -281,6 +281,15 @@ def test_operator_keeps_the_rules_of_torch():
     )
 
 
+def test_operators_are_the_same_for_every_step_of_a_warm_up():
+    constants = [
+        operators._as_constants(Parameters(RMISettings(loss_lambda=loss_lambda)))
+        for loss_lambda in (0.0, 0.25, 0.5, 1.0)
+    ]
+    assert constants[0] == constants[1] == constants[2]
+    assert constants[3] != constants[2]  # without a region term
+
+
 @pytest.mark.parametrize('streamed', [False, True])
 def test_trial_finds_nothing_wrong(streamed):
     assert trial.failure.__wrapped__(torch.device('cpu'), streamed) is None

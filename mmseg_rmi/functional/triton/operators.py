@@ -53,7 +53,8 @@ def _as_constants(parameters: Parameters) -> tuple[int | float | str | bool, ...
         settings.region_size,
         settings.downsample,
         settings.downsample_factor,
-        settings.loss_lambda,
+        # Its value is in the scales; as a constant it would make a graph of each step of a warm-up.
+        1.0 if settings.loss_lambda == 1 else 0.0,
         settings.covariance,
         settings.ridge,
         settings.ignored,
