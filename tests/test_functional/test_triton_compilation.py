@@ -46,11 +46,13 @@ CASES = {
     'one-channel': (80, torch.float32, ((1, 1, 65, 65), (65, 65)), dict()),
     'many-slabs': (90, torch.float32, ((1, 2, 513, 513), (513, 513)), dict(ignored='exclude')),
     'cells-of-16': (89, torch.float16, FULL, dict(downsample_factor=16, downsample='max')),
+    'sides-of-512': (90, torch.bfloat16, ((1, 150, 512, 512), (512, 512)), dict()),
+    'streamed-to-512': (90, torch.float32, ((1, 150, 128, 128), (512, 512)), dict()),
 }
 
 
 class Launches:
-    """Records launches of a kernel in place of launching it."""
+    """Records launches of a kernel in place of launching it, specialised as a launch would be."""
 
     def __init__(self, kernel, seen: list) -> None:
         self.kernel, self.seen = kernel, seen
@@ -58,20 +60,29 @@ class Launches:
     def __getitem__(self, grid):
         def record(*arguments, num_warps=4, **constants):
             names = self.kernel.arg_names
-            signature, constants = {}, dict(constants)
-            for name, value in zip(names, arguments, strict=False):
+            signature, constants, multiples = {}, dict(constants), set()
+            for name, value, parameter in zip(names, arguments, self.kernel.params, strict=False):
                 if isinstance(value, torch.Tensor):
                     signature[name] = TYPES[value.dtype]
                 elif isinstance(value, float):
                     signature[name] = 'fp32'
-                elif value == 1:  # Triton makes it a constant
+                elif value == 1 and not parameter.do_not_specialize:  # Triton makes it a constant
                     constants[name] = value
                 else:
                     signature[name] = 'i32'
+                if name in signature and not parameter.do_not_specialize and is_multiple(value):
+                    multiples.add(name)
             ordered = {name: signature.get(name, 'constexpr') for name in names}
-            self.seen.append((self.kernel, ordered, constants, num_warps))
+            self.seen.append((self.kernel, ordered, constants, multiples, num_warps))
 
         return record
+
+
+def is_multiple(value) -> bool:
+    """Tell whether Triton compiles for multiples of 16: addresses, and integers."""
+    if isinstance(value, torch.Tensor):
+        return value.data_ptr() % 16 == 0
+    return isinstance(value, int) and value % 16 == 0
 
 
 @pytest.fixture
@@ -82,10 +93,13 @@ def launches(monkeypatch):
     return seen
 
 
-def compile_kernel(capability, kernel, signature, constants, num_warps, folder):
+def compile_kernel(capability, kernel, signature, constants, multiples, num_warps, folder):
     places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    attributes = {
+        (kernel.arg_names.index(name),): [['tt.divisibility', 16]] for name in sorted(multiples)
+    }
     compiled = triton.compile(
-        ASTSource(kernel, signature, places),
+        ASTSource(kernel, signature, places, attributes),
         target=GPUTarget('cuda', capability, 32),
         options=dict(num_warps=num_warps),
     )
