@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS, RUNNERS
 
 from mmseg_rmi import checkpoints
-from mmseg_rmi.hooks import CheckWeightsHook
+from mmseg_rmi.hooks import CheckProcessesHook, CheckWeightsHook
 from mmseg_rmi.utils.command_line import add_debug_argument, setting
 
 # Where a launcher that is not torchrun keeps what torch.distributed reads from the environment.
@@ -137,6 +137,8 @@ def build_runner(cfg: Config, notes: Iterable[str] = ()) -> Runner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if isinstance(runner, Runner):  # others may load weights in parts
         runner.register_hook(CheckWeightsHook())
+        if runner.distributed:
+            runner.register_hook(CheckProcessesHook())
     for note in notes:
         runner.logger.info(note)
     return runner

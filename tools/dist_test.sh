@@ -10,6 +10,9 @@ fi
 config=$1 checkpoint=$2 processes=$3
 shift 3
 tools=$(dirname "$0")
+if [ -z "${PORT:-}" ] && [ "${NNODES:-1}" = 1 ]; then # another job may have the usual one
+    PORT=$("${PYTHON:-python}" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
+fi
 
 PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$processes" \

@@ -1,7 +1,9 @@
 """The shell scripts that start several processes."""
 
 import json
+import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,21 @@ def test_two_processes_test_all_images_once(trained, scenes, tmp_path):
     logged = json.loads(logged.read_text())
     assert logged['aAcc'] == pytest.approx(scores.pixel_accuracy, abs=0.01)
     assert logged['mIoU'] == pytest.approx(scores.mean_iou, abs=0.01)
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])
+def test_every_job_on_one_machine_gets_a_port_of_its_own(tmp_path, script):
+    fake = tmp_path / 'python'
+    fake.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\necho "$@"\n')
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+
+    def port(**variables: str) -> str:
+        said = run(TOOLS / script, 'a.py', 'b.pth', '2', PYTHON=fake, **variables)
+        return re.search(r'--master_port=(\d+)', said)[1]
+
+    assert len({port(PORT=''), port(PORT=''), '29500'}) == 3
+    assert port(PORT='1234') == '1234'
+    assert port(PORT='', NNODES='2') == '29500'  # on which all machines agree
 
 
 def test_slurm_gets_the_resources_and_the_command(tmp_path):
