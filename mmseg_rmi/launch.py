@@ -108,10 +108,8 @@ def read_config(args: argparse.Namespace) -> Config:
     for name in [each for each in hooks if hooks[each] is None and each not in OWN_HOOKS]:
         del hooks[name]
     cfg.launcher = args.launcher
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    folder = args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem
+    cfg.work_dir = str(Path(folder).expanduser())  # shells leave the ~ of --work-dir=~/run alone
     return cfg
 
 
@@ -173,7 +171,7 @@ def exclusive(cfg: Config) -> Iterator[None]:
         file = (folder / '.lock').open('a+')
     except OSError as error:
         raise ValueError(
-            f'nothing can be written to the work dir {folder} ({error.strerror}): name another '
+            f'nothing can be written to the work dir {folder} ({_explain(error)}): name another '
             'one with --work-dir'
         ) from error
     with file as lock:
@@ -191,6 +189,14 @@ def exclusive(cfg: Config) -> Iterator[None]:
         lock.write(f'process {os.getpid()} on {socket.gethostname()}')
         lock.flush()
         yield
+
+
+def _explain(error: OSError) -> str | None:
+    """Say why there is no folder."""
+    if not isinstance(error, FileExistsError):
+        return error.strerror
+    leads_nowhere = Path(error.filename).is_symlink()
+    return f'{error.filename} is a {"link that leads nowhere" if leads_nowhere else "file"}'
 
 
 def forget_training(cfg: Config) -> None:

@@ -56,9 +56,13 @@ def test_the_work_dir_is_named_after_the_config(tmp_path):
         (['--cfg-options', 'work_dir=a'], 'a'),
         (['--work-dir', 'b'], 'b'),
         (['--work-dir', 'b', '--cfg-options', 'work_dir=a'], 'b'),
+        (['--work-dir=', '--cfg-options', 'work_dir=a'], 'a'),
+        (['--work-dir=~/b'], '/home/me/b'),
+        (['--cfg-options', 'work_dir=~/a'], '/home/me/a'),
     ],
 )
-def test_the_command_line_decides_on_the_work_dir(tmp_path, line, work_dir):
+def test_the_command_line_decides_on_the_work_dir(tmp_path, monkeypatch, line, work_dir):
+    monkeypatch.setenv('HOME', '/home/me')
     assert launch.read_config(arguments(tmp_path, *line)).work_dir == work_dir
 
 
@@ -178,8 +182,16 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path, name, text, said):
 
 def test_a_work_dir_that_cannot_be_written_to_is_told_with_the_mend(tmp_path):
     (tmp_path / 'file').touch()
-    for folder in (tmp_path / 'file', tmp_path / 'file' / 'below'):
-        told = f'nothing can be written to the work dir {folder} .*--work-dir'
+    (tmp_path / 'link').symlink_to('nowhere')
+    reasons = {
+        'file': f'{tmp_path}/file is a file',
+        'file/below': 'Not a directory',
+        'link': f'{tmp_path}/link is a link that leads nowhere',
+        'link/below': f'{tmp_path}/link is a link that leads nowhere',
+    }
+    for name, reason in reasons.items():
+        folder = tmp_path / name
+        told = rf'nothing can be written to the work dir {folder} \({reason}\): .*--work-dir'
         with (
             pytest.raises(ValueError, match=told),
             launch.exclusive(Config(dict(work_dir=str(folder), launcher='none'))),
