@@ -2,6 +2,7 @@
 
 import mmseg_rmi.registry  # noqa: F401 (or an error that says what is missing)
 from mmseg_rmi.datasets.camvid import CamVid12Dataset, CamVidDataset, CamVidFoldDataset
+from mmseg_rmi.datasets.empty_sets import refuse_empty_sets
 from mmseg_rmi.datasets.kept_images import (
     LoadKeptAnnotations,
     LoadKeptImageFromFile,
@@ -14,6 +15,7 @@ from mmseg_rmi.datasets.thin_structures import (
 )
 
 name_files_in_errors()
+refuse_empty_sets()
 
 __all__ = [
     'CamVid12Dataset',

@@ -157,7 +157,7 @@ def test_joined_and_repeated_data_sets_are_read_once_each(tmp_path: Path) -> Non
 def test_empty_training_set_is_explained(tmp_path: Path) -> None:
     write(tmp_path, PLAIN)
     faults, _ = check(config(tmp_path, img_suffix='.jpg'))
-    assert 'the training set has no images' in faults[0]
+    assert "img_suffix='.jpg' has no images" in faults[0]
     assert "img_suffix='.jpg'" in faults[0]
 
 
