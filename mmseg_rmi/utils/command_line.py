@@ -81,14 +81,20 @@ def _is_output_closed() -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    """Format an error's name and message; those of values and files need no name."""
+    """Format an error's name and message; those of values and files need no name.
+
+    One without a message, such as that of an assertion, is told with the line that raised it.
+    """
     # str() of a KeyError would quote its message.
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     name = type(error).__name__
     if found := IN_WORKER.match(message):
         name, message = found['name'], found['message'] or ''
     said = ' '.join(message.split())
-    if said and isinstance(error, (ValueError, OSError)):
+    if not message and not found and error.__traceback__:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = f'{place.line} ({place.filename}, line {place.lineno})'
+    elif said and isinstance(error, (ValueError, OSError)):
         return f'Error: {said}'
     return f'{name}: {said}' if said else name
 

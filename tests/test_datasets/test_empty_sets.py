@@ -23,6 +23,11 @@ def test_a_set_without_images_is_refused_with_its_settings(tmp_path):
         find_images(tmp_path)
 
 
+def test_a_set_of_no_sets_is_refused():
+    with pytest.raises(ValueError, match=r'a ConcatDataset joins datasets=\[\]: name at least one'):
+        ConcatDataset([])
+
+
 @pytest.mark.parametrize('sampler', [DefaultSampler, InfiniteSampler])
 def test_no_sampler_looks_for_images_that_are_not_there(tmp_path, sampler):
     empty = find_images(tmp_path, serialize_data=False)
@@ -30,6 +35,7 @@ def test_no_sampler_looks_for_images_that_are_not_there(tmp_path, sampler):
         (empty, rf'a BaseSegDataset with .*{tmp_path}'),
         (ConcatDataset([empty, empty]), 'a ConcatDataset has no images'),
         (RepeatDataset(empty, times=0), 'a RepeatDataset with times=0 has no images'),
+        (RepeatDataset(empty, times=-1), 'a RepeatDataset with times=-1 has no images'),
     ]:
         with pytest.raises(ValueError, match=told):
             sampler(dataset=nothing, seed=0)

@@ -33,12 +33,16 @@ def fail(error):
         (FileNotFoundError(2, 'No such file', 'a.py'), "Error: [Errno 2] No such file: 'a.py'"),
         (KeyError('MyHead is not registered'), 'KeyError: MyHead is not registered'),
         (TypeError('got 3'), 'TypeError: got 3'),
-        (RuntimeError(), 'RuntimeError'),
     ],
 )
 def test_an_error_is_one_line(monkeypatch, capsys, error, said):
     assert end(monkeypatch, lambda: fail(error)) == 2
     assert capsys.readouterr().err == f'{said} (--debug shows the traceback)\n'
+
+
+def test_an_error_without_a_message_is_told_with_the_line_that_raised_it(monkeypatch, capsys):
+    assert end(monkeypatch, lambda: fail(AssertionError())) == 2
+    assert capsys.readouterr().err.startswith(f'AssertionError: raise error ({__file__}, line ')
 
 
 class SecondFails(Dataset):
