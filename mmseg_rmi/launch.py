@@ -200,9 +200,15 @@ def _explain(error: OSError) -> str | None:
 
 
 def forget_training(cfg: Config) -> None:
-    """Build nothing for training: what only tests need neither its data nor its optimizer."""
+    """Build nothing for training: what only tests need neither its data nor its optimizer.
+
+    MMEngine writes the config to the work dir; from now on beside that of the training.
+    """
     for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         cfg[name] = None
+    if cfg.filename is not None:
+        path = Path(cfg.filename)
+        object.__setattr__(cfg, '_filename', str(path.with_name(f'test_{path.name}')))
 
 
 def fall_back_to_cpu(cfg: Config) -> list[str]:

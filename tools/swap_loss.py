@@ -26,7 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.loss_swap.child import RUN_STATE, compose_child, name_child, unset_run_state
 from tools.loss_swap.heads import change_model
 from tools.loss_swap.swap import NotApplicable, Swap, all_losses, find_class
-from tools.loss_swap.test_time import replace_fusion, set_activation
+from tools.loss_swap.test_time import set_activation, use_sigmoids
+
+TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
 def read(config: str) -> ConfigDict:
@@ -59,10 +61,15 @@ def swap_loss(
 
     Raises:
         NotApplicable: RMI cannot train this config; says why.
-        FileExistsError: there is a file at ``out``.
+        FileExistsError: there is a file at ``out``, or its work dir would be that of its base.
     """
     if out.exists():
         raise FileExistsError(f'{out} exists: name another file with -o')
+    if out.stem == Path(config.rpartition('/')[2]).stem:
+        raise FileExistsError(
+            f'{out} has the name of its base, and would train in the same work dir, '
+            f'work_dirs/{out.stem}: name it otherwise with -o'
+        )
     settings = read(config)
     ours = settings.get('default_scope') in (None, 'mmseg')
     swap = Swap(auxiliary, beside, scope='' if ours else 'mmseg.')
@@ -72,11 +79,10 @@ def swap_loss(
     if settings.get('model') is None:
         raise NotApplicable(f'{config} has no model')
     changes = {**unset_run_state(swap, settings), 'model': change_model(swap, settings.model)}
-    if beside:
-        changes |= set_activation(swap, settings)
-    else:
-        changes['tta_model'] = replace_fusion(swap, settings)
+    changes |= set_activation(swap, settings) if beside else use_sigmoids(swap, settings)
     changes = {name: value for name, value in changes.items() if value or name in RUN_STATE}
+    if missing := [name for name in TRAINING if settings.get(name) is None]:
+        swap.note(', '.join(missing), 'not there', 'set what is missing, or the child cannot train')
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(compose_child(config, settings, changes, out))
     try:

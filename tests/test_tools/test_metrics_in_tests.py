@@ -35,6 +35,8 @@ def tested(scenes, tmp_path_factory, mmseg_scope) -> Path:
     cfg.model.backbone.norm_cfg.type = cfg.model.decode_head.norm_cfg.type = 'BN'
     torch.manual_seed(0)
     torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, folder / 'weights.pth')
+    (folder / 'test').mkdir()
+    (folder / 'test' / 'metrics.py').write_text('# of the training')
     command = [sys.executable, TOOLS / 'test.py', file, folder / 'weights.pth']
     command += ['--work-dir', folder / 'test', '--out', folder / 'predictions']
     alone = [f'test_dataloader.{key}' for key in ('num_workers=0', 'persistent_workers=False')]
@@ -62,3 +64,8 @@ def test_the_saved_predictions_have_these_values(tested, scenes, mmseg_scope):
         assert {key: logged[key] for key in found} == pytest.approx(found, nan_ok=True, rel=1e-6)
     assert len(list((tested / 'predictions').iterdir())) == len(samples) == 4
     assert Image.open(tested / 'predictions' / f'{view.name}.png').size == (192, 144)
+
+
+def test_the_work_dir_keeps_the_config_of_the_training(tested):
+    assert (tested / 'test' / 'metrics.py').read_text() == '# of the training'
+    assert Config.fromfile(tested / 'test' / 'test_metrics.py').train_dataloader is None

@@ -389,6 +389,18 @@ def test_an_activation_that_was_set_stays_beside_rmi(tmp_path):
     assert cfg.tta_model == set_by_hand
 
 
+@pytest.mark.parametrize('name', ['tta_model', 'test_cfg'])
+def test_an_activation_that_was_set_gives_way_to_that_of_rmi(tmp_path, name):
+    kind = {'tta_model': 'ProbabilityTTAModel', 'test_cfg': 'DenseCRFTestLoop'}[name]
+    more = f"""
+{name} = dict(type={kind!r}, activation='softmax')
+val_evaluator = dict(type='RegionMutualInformationMetric', activation='softmax')
+"""
+    cfg, decisions = swap(user_config(tmp_path, f'decode_head=dict({HEAD})', more), tmp_path)
+    assert cfg[name].activation == 'sigmoid'
+    assert ('val_evaluator', 'check it') in [decision[:2] for decision in decisions]
+
+
 @pytest.mark.parametrize('beside', [False, True])
 def test_a_loss_of_the_users_own_need_not_be_known_here(tmp_path, beside):
     heads = ', '.join(
@@ -479,6 +491,11 @@ def test_a_head_that_calls_its_losses_itself_is_named(tmp_path):
         ('decode_head=[3]', r'decode_head\[0\] must be a dict with a type, got 3'),
         (f'decode_head=dict({HEAD}, loss_decode=[])', 'loss_decode is an empty list'),
         (f"decode_head=dict({HEAD}, loss_decode='ce')", 'must be a dict with a type, got ce'),
+        (
+            f"decode_head=dict({HEAD}, loss_decode=dict(type='A', loss_weight=float('nan')))",
+            'loss_weight of A is nan',
+        ),
+        (f"type='SegTTAModel', module=dict(decode_head=dict({HEAD}))", 'config of the training'),
     ],
 )
 def test_configs_that_cannot_be_swapped_are_refused(tmp_path, model, message):
@@ -501,6 +518,28 @@ train_cfg = dict(max_iters=10)
     assert (cfg.launcher, cfg.train_cfg) == ('none', dict(max_iters=10))
     told = {where for where, _, why in decisions if why == 'it belongs to the run of the base'}
     assert told == {'work_dir', 'resume', 'load_from', 'experiment_name', 'launcher'}
+
+
+def test_the_child_writes_nothing_where_a_run_of_the_base_wrote(tmp_path):
+    output = """
+visualizer = {
+    'type': 'SegLocalVisualizer',
+    'save_dir': 'shown',
+    'vis_backends': [
+        dict(type='LocalVisBackend', save_dir='logs'),
+        dict(type='WandbVisBackend', init_kwargs={'id': '3f', 'resume': 'must', 'my-key': (1, 2)}),
+    ],
+}
+test_evaluator = [dict(type='IoUMetric', output_dir='predictions')]
+val_evaluator = dict(type='IoUMetric', output_dir=None)
+"""
+    cfg, decisions = swap(user_config(tmp_path, f'decode_head=dict({HEAD})', output), tmp_path)
+    assert cfg.visualizer.vis_backends[1].init_kwargs == {'my-key': (1, 2)}
+    assert 'save_dir' not in str(cfg.visualizer)
+    assert cfg.test_evaluator == [dict(type='IoUMetric')]
+    assert cfg.val_evaluator == dict(type='IoUMetric', output_dir=None)
+    told = {where for where, _, why in decisions if why == 'it belongs to the run of the base'}
+    assert {'visualizer.save_dir', 'test_evaluator[0].output_dir'} < told
 
 
 @pytest.mark.parametrize('kind', ['mmseg.RMILoss', 'mmseg_rmi.losses.RMILoss', 'RMILoss'])
@@ -552,6 +591,12 @@ def test_a_config_that_is_no_python_has_a_child_in_python(tmp_path, ending):
     assert child.name == 'mine_rmi.py'
     swap_loss.swap_loss(str(tmp_path / f'mine.{ending}'), child)
     assert Config.fromfile(child).model.decode_head.loss_decode.type == 'RMILoss'
+
+
+def test_a_child_has_a_work_dir_of_its_own(tmp_path):
+    mine = user_config(tmp_path, f'decode_head=dict({HEAD})')
+    with pytest.raises(FileExistsError, match=r'same work dir, work_dirs/mine: name it otherwise'):
+        swap_loss.swap_loss(str(mine), tmp_path / 'new' / 'mine.py')
 
 
 def test_an_existing_file_is_left_alone(tmp_path):

@@ -153,7 +153,9 @@ def _reports(folder: Path) -> Iterator[Path]:
 
 def read_config(report: Path) -> Config:
     """Read the config that a test's report belongs to."""
-    candidates = [report.parent / 'vis_data' / 'config.py', *report.parent.parent.glob('*.py')]
+    work_dir = report.parent.parent
+    named = [*work_dir.glob('test_*.py'), *work_dir.glob('*.py')]
+    candidates = [report.parent / 'vis_data' / 'config.py', *named]
     for file in candidates:
         if file.is_file():
             return Config.fromfile(file, import_custom_modules=False)

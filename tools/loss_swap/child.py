@@ -19,17 +19,46 @@ RUN_STATE = {
     'experiment_name': None,
     'launcher': 'none',
 }
+# Where a run writes pictures and predictions, and which run of a log service it continues.
+RUN_OUTPUT = {
+    'visualizer': ('save_dir', 'id', 'run_id', 'resume'),
+    'val_evaluator': ('output_dir',),
+    'test_evaluator': ('output_dir',),
+}
+OF_THE_BASE = 'it belongs to the run of the base'
 
 
 def unset_run_state(swap: Swap, settings: ConfigDict) -> dict[str, Any]:
     """Find what the config has of a run, and give the child none of it."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for name, unset in RUN_STATE.items():
         found = settings.get(name)
         if found is not None and found != unset:
-            swap.note(name, f'{found!r} -> {unset!r}', 'it belongs to the run of the base')
+            swap.note(name, f'{found!r} -> {unset!r}', OF_THE_BASE)
             changes[name] = unset
+    for name, dropped in RUN_OUTPUT.items():
+        found = settings.get(name)
+        kept = _without(swap, found, dropped, name)
+        if kept != found:
+            changes[name] = {'_delete_': True, **kept} if isinstance(kept, dict) else kept
     return changes
+
+
+def _without(swap: Swap, settings: Any, dropped: tuple[str, ...], where: str) -> Any:
+    """Return settings without these names, at any depth."""
+    if isinstance(settings, (list, tuple)):
+        return type(settings)(
+            _without(swap, each, dropped, f'{where}[{i}]') for i, each in enumerate(settings)
+        )
+    if not isinstance(settings, dict):
+        return settings
+    kept = {}
+    for name, value in settings.items():
+        if name in dropped and value is not None:
+            swap.note(f'{where}.{name}', f'{value!r} left out', OF_THE_BASE)
+        else:
+            kept[name] = _without(swap, value, dropped, f'{where}.{name}')
+    return kept
 
 
 def name_child(config: str, beside: bool = False) -> Path:

@@ -1,5 +1,6 @@
 """Settings as the Python of a config."""
 
+import keyword
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +25,10 @@ def render(value: Any, indent: int = 0, column: int = 0) -> str:
         if not value.changes:
             return value.expression
         parts, brackets = [value.expression, *_keywords(value.changes)], ('dict(', ')')
-    elif isinstance(value, dict):
+    elif isinstance(value, dict) and all(map(_is_keyword, value)):
         parts, brackets = _keywords(value), ('dict(', ')')
+    elif isinstance(value, dict):
+        parts, brackets = [(f'{name!r}: ', each) for name, each in value.items()], ('{', '}')
     elif isinstance(value, list):
         parts, brackets = [('', each) for each in value], ('[', ']')
     else:
@@ -36,6 +39,11 @@ def render(value: Any, indent: int = 0, column: int = 0) -> str:
     pad = ' ' * (indent + 4)
     lines = [f'{pad}{_render_part(part, indent + 4)},\n' for part in parts]
     return f'{brackets[0]}\n{"".join(lines)}{" " * indent}{brackets[1]}'
+
+
+def _is_keyword(name: Any) -> bool:
+    """Tell whether a setting can be written as an argument of ``dict``."""
+    return isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
 
 
 def _keywords(settings: dict[str, Any]) -> list[Any]:

@@ -28,6 +28,11 @@ STREAMED = {
 
 def change_model(swap: Swap, model: ConfigDict) -> dict[str, Any]:
     """Find the changes to the heads of a model."""
+    if isinstance(model, dict) and 'decode_head' in (model.get('module') or ()):
+        raise NotApplicable(
+            f'its model is a {show_kind(model.get("type"))}, as a test with --tta leaves it in the '
+            'work dir: give the config of the training'
+        )
     if not isinstance(model, dict) or model.get('decode_head') is None:
         raise NotApplicable(
             f'the model {getattr(model, "type", model)} has no decode_head, where RMI could go'

@@ -1,5 +1,6 @@
 """The losses that a head gets in place of its own, or beside them."""
 
+import math
 from typing import Any
 
 from mmengine.config import ConfigDict
@@ -134,7 +135,7 @@ def _weight(swap: Swap, loss: ConfigDict, where: str) -> dict[str, float]:
 
 def _weight_of(loss: ConfigDict, where: str) -> float:
     weight = loss.get('loss_weight', 1.0)
-    if isinstance(weight, (int, float)):
+    if isinstance(weight, (int, float)) and math.isfinite(weight):
         return weight
     raise NotApplicable(f'{where}: loss_weight of {show_kind(loss.type)} is {weight!r}')
 

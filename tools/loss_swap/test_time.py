@@ -1,7 +1,6 @@
 """The fusion and the dense CRF at test time, which depend on what the losses train."""
 
 from types import SimpleNamespace
-from typing import Any
 
 from mmengine.config import ConfigDict
 from mmseg.models.segmentors import SegTTAModel
@@ -14,31 +13,44 @@ from tools.loss_swap.swap import Swap, find_class, losses_of, show_kind
 READ_LOSSES = {'tta_model': 'ProbabilityTTAModel', 'test_cfg': 'DenseCRFTestLoop'}
 
 
-def replace_fusion(swap: Swap, settings: ConfigDict) -> dict[str, Any]:
-    """Find the test-time fusion that takes the place of an average over softmax."""
+def use_sigmoids(swap: Swap, settings: ConfigDict) -> dict[str, dict[str, str]]:
+    """Find the changes to fusion and CRF for a network that is trained for sigmoids."""
+    changes = {}
     fusion = settings.get('tta_model')
-    if not isinstance(fusion, dict) or find_class(fusion.get('type')) is not SegTTAModel:
-        return {}
-    new = {'type': swap.name('ProbabilityTTAModel')}
-    if swap.losses_hide_activation:  # it would ask the losses of the head
-        new['activation'] = 'sigmoid'
-    swap.note(
-        'tta_model',
-        'ProbabilityTTAModel',
-        'averages sigmoids, which RMI trains, instead of softmax',
-    )
-    return new
+    if isinstance(fusion, dict) and find_class(fusion.get('type')) is SegTTAModel:
+        changes['tta_model'] = {'type': swap.name('ProbabilityTTAModel')}
+        if swap.losses_hide_activation:  # it would ask the losses of the head
+            changes['tta_model']['activation'] = 'sigmoid'
+        why = 'averages sigmoids, which RMI trains, instead of softmax'
+        swap.note('tta_model', 'ProbabilityTTAModel', why)
+    for name, found in _readers(settings):
+        right = (None, 'sigmoid') if not swap.losses_hide_activation else ('sigmoid',)
+        if found.get('activation') not in right:
+            swap.note(name, "activation='sigmoid'", 'that is what RMI trains')
+            changes[name] = {'activation': 'sigmoid'}
+    for name in ('val_evaluator', 'test_evaluator'):
+        metrics = settings.get(name)
+        for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+            if isinstance(metric, dict) and metric.get('activation') == 'softmax':
+                why = (
+                    f"{show_kind(metric.get('type'))} has activation='softmax', RMI trains sigmoids"
+                )
+                swap.note(name, 'check it', why)
+    return changes
+
+
+def _readers(settings: ConfigDict) -> list[tuple[str, ConfigDict]]:
+    """Find this project's fusion and CRF, which read the losses unless an activation is set."""
+    return [
+        (name, found)
+        for name, kind in READ_LOSSES.items()
+        if isinstance(found := settings.get(name), dict) and show_kind(found.get('type')) == kind
+    ]
 
 
 def set_activation(swap: Swap, settings: ConfigDict) -> dict[str, dict[str, str]]:
     """Tell this project's fusion and CRF what losses beside RMI leave them to guess."""
-    places = [
-        name
-        for name, kind in READ_LOSSES.items()
-        if isinstance(found := settings.get(name), dict)
-        and show_kind(found.get('type')) == kind
-        and not found.get('activation')
-    ]
+    places = [name for name, found in _readers(settings) if not found.get('activation')]
     if not swap.losses_hide_activation or not places:
         return {}
     head = settings.model.decode_head
