@@ -73,19 +73,25 @@ class RegionLossMixin:
         super().__init_subclass__(**kwargs)
         owners = [base for base in cls.__mro__ if 'loss_by_feat' in vars(base)]
         streams = owners.index(RegionLossMixin)
-        for base in owners:
-            if not issubclass(base, BaseDecodeHead) or issubclass(base, RegionLossMixin):
+        for position, base in enumerate(owners):
+            if issubclass(base, RegionLossMixin) or (base is BaseDecodeHead and position > streams):
                 continue
-            if owners.index(base) < streams:
+            if position > streams:
+                mend = f'put {base.__name__} before RegionLossMixin'
+                if issubclass(base, BaseDecodeHead):
+                    mend = (
+                        f'stream a base of {base.__name__} that adds none of its own, and add '
+                        f'its losses in {cls.__name__}.loss_by_feat to what '
+                        'super().loss_by_feat returns'
+                    )
+                raise TypeError(
+                    f'{cls.__name__} would leave out the losses of {base.__name__}.loss_by_feat: '
+                    f'{mend}'
+                )
+            if issubclass(base, BaseDecodeHead):
                 raise TypeError(
                     f'{cls.__name__} takes loss_by_feat from {base.__name__} and would not stream: '
                     f'put RegionLossMixin first, class {cls.__name__}(RegionLossMixin, ...)'
-                )
-            if base is not BaseDecodeHead:
-                raise TypeError(
-                    f'{cls.__name__} would leave out the losses of {base.__name__}.loss_by_feat: '
-                    f'stream a base of {base.__name__} that adds none of its own, and add its '
-                    f'losses in {cls.__name__}.loss_by_feat to what super().loss_by_feat returns'
                 )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -100,12 +106,14 @@ class RegionLossMixin:
                 f'{name} streams one RMILoss, got loss_decode={self.loss_decode}: use the head '
                 f"without 'RMI' in its name for other losses, or loss_decode=dict(type='RMILoss')"
             )
-        loss = type(self.loss_decode)
-        if loss.forward is not RMILoss.forward and loss.stream is RMILoss.stream:
-            raise TypeError(
-                f'{name} would leave out what {loss.__name__}.forward adds to the RMILoss: '
-                f"override stream as well, or use the head without 'RMI' in its name"
-            )
+        for loss in type(self.loss_decode).__mro__:
+            if 'stream' in vars(loss):
+                break
+            if added := {'forward', '__call__'} & vars(loss).keys():
+                raise TypeError(
+                    f'{name} would leave out what {loss.__name__}.{min(added)} adds to the '
+                    "RMILoss: override stream as well, or use the head without 'RMI' in its name"
+                )
         if self.sampler is not None:
             raise ValueError(
                 f'{name} has no logits at full resolution to sample from, got '
@@ -116,7 +124,7 @@ class RegionLossMixin:
         """Compute the losses of a batch as the head does, and check that RMI is among them."""
         with explaining_single_images():
             losses = super().loss(*args, **kwargs)  # type: ignore[misc]
-        if not any('region' in name for name in losses):
+        if not any(name.endswith('loss_region') for name in losses):
             name = type(self).__name__
             raise TypeError(
                 f'{name}.loss returns {", ".join(losses)} and no loss_region, so that {name} would '

@@ -272,6 +272,18 @@ def test_a_class_that_would_leave_out_losses_is_refused():
         type('Streamed', (RegionLossMixin, smooth_head()), {})
 
 
+def test_losses_of_a_mixin_are_kept_in_the_order_that_the_error_names():
+    class Smoothness:
+        def loss_by_feat(self, seg_logits, batch_data_samples):
+            losses = super().loss_by_feat(seg_logits, batch_data_samples)
+            return {**losses, 'loss_smooth': seg_logits.diff(dim=-1).square().mean()}
+
+    with pytest.raises(TypeError, match='put Smoothness before RegionLossMixin'):
+        type('Streamed', (RegionLossMixin, Smoothness, ASPPHead), {})
+    losses = losses_of(type('Streamed', (Smoothness, RegionLossMixin, ASPPHead), {}))
+    assert {'loss_bce', 'loss_region', 'loss_smooth'} <= set(losses)
+
+
 @pytest.mark.parametrize('head', [ASPPHead, smooth_head()])
 def test_a_class_that_would_not_stream_is_refused(head):
     with pytest.raises(TypeError, match=r'put RegionLossMixin first, class Late\(RegionLossMixin,'):
@@ -294,7 +306,7 @@ def test_losses_that_a_streamed_head_adds_are_kept():
 
 class LossOfItsOwn(ASPPHead):
     def loss(self, inputs, batch_data_samples, train_cfg):
-        return {'loss_own': self(inputs).square().mean()}
+        return {'loss_regional': self(inputs).square().mean()}
 
 
 class LossBeside(ASPPHead):
@@ -314,7 +326,7 @@ def test_losses_that_a_head_adds_to_those_of_a_batch_are_kept():
 
 
 def test_a_head_that_would_leave_out_rmi_is_refused():
-    with pytest.raises(TypeError, match=r'Streamed\.loss returns loss_own and no loss_region'):
+    with pytest.raises(TypeError, match=r'Streamed\.loss returns loss_regional and no loss_region'):
         losses_of(type('Streamed', (RegionLossMixin, LossOfItsOwn), {}))
 
 
@@ -323,13 +335,20 @@ def test_a_head_of_another_kind_is_refused():
         type('Streamed', (RegionLossMixin, nn.Module), {})()
 
 
-def test_a_loss_whose_terms_would_be_left_out_is_refused():
-    class Penalised(RMILoss):
-        def forward(self, logits, labels, **kwargs):
-            return super().forward(logits, labels, **kwargs) + logits.square().mean()
+class OwnStream(RMILoss):
+    def stream(self, *args, **kwargs):
+        return super().stream(*args, **kwargs)
 
-    with pytest.raises(TypeError, match=r'would leave out what Penalised\.forward adds'):
-        build('RMIASPPHead', loss_decode=dict(type=Penalised))
+
+@pytest.mark.parametrize('base', [RMILoss, OwnStream])
+@pytest.mark.parametrize('method', ['forward', '__call__'])
+def test_a_loss_whose_terms_would_be_left_out_is_refused(base, method):
+    def penalised(self, logits, labels, **kwargs):
+        return getattr(base, method)(self, logits, labels, **kwargs) + logits.square().mean()
+
+    loss = type('Penalised', (base,), {method: penalised})
+    with pytest.raises(TypeError, match=rf'would leave out what Penalised\.{method} adds'):
+        build('RMIASPPHead', loss_decode=dict(type=loss))
 
 
 def test_without_an_ignore_index_the_streamed_head_trains_as_the_plain_one():
