@@ -9,7 +9,7 @@ from functools import reduce
 import torch
 
 from mmseg_rmi.functional.contract import Parameters, RMITerms
-from mmseg_rmi.functional.settings import RMISettings
+from mmseg_rmi.functional.settings import LARGEST_FACTOR, RMISettings
 from mmseg_rmi.utils.checks import check_integer
 
 
@@ -17,7 +17,7 @@ def as_factors(downsample_factor: int | Sequence[int]) -> tuple[int, ...]:
     """Return one or several down-sampling factors as a tuple.
 
     Raises:
-        ValueError: a factor is less than 1, or there is none.
+        ValueError: a factor is outside of 1 to 4096, or there is none.
         TypeError: a factor is not an integer.
 
     Example:
@@ -27,12 +27,12 @@ def as_factors(downsample_factor: int | Sequence[int]) -> tuple[int, ...]:
     if not isinstance(downsample_factor, Sequence):
         downsample_factor = (downsample_factor,)
     for factor in downsample_factor:
-        check_integer('downsample_factor', factor, 1)
+        check_integer('downsample_factor', factor, 1, LARGEST_FACTOR)
     if not downsample_factor:
         raise ValueError(
             f'downsample_factor must name at least one factor, got {downsample_factor}'
         )
-    return tuple(downsample_factor)
+    return tuple(map(int, downsample_factor))
 
 
 def split_scales(parameters: Parameters) -> list[tuple[float, RMISettings]]:

@@ -13,6 +13,7 @@ IGNORED = ('zero', 'exclude')
 PIXEL_TERMS = ('bce', 'ce')
 ACTIVATIONS = ('sigmoid', 'softmax')
 LARGEST_REGION_SIZE = 10
+LARGEST_FACTOR = 4096  # DF
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class RMISettings:
         region_size: side R of the square regions, 1 to 10; a point has ``d = R * R`` dimensions.
         downsample: ``'avg'``, ``'max'`` (pooling) or ``'interp'`` (nearest for the labels,
             bilinear for the probabilities).
-        downsample_factor: DF, at least 1; 1 leaves the maps as they are.
+        downsample_factor: DF, 1 to 4096; 1 leaves the maps as they are.
         loss_lambda: lambda in [0, 1], the share of the pixel-wise term.
         covariance: scale of the covariances: ``'sum'`` over the points of an image (released),
             their ``'mean'`` (paper), or ``'relative'`` to the truth's own mean variance
@@ -59,7 +60,9 @@ class RMISettings:
 
     def __post_init__(self) -> None:
         check_integer('region_size', self.region_size, 1, LARGEST_REGION_SIZE)
-        check_integer('downsample_factor', self.downsample_factor, 1)
+        check_integer('downsample_factor', self.downsample_factor, 1, LARGEST_FACTOR)
+        for name in ('region_size', 'downsample_factor'):  # perhaps integers of NumPy
+            object.__setattr__(self, name, int(getattr(self, name)))
         check_choice('downsample', self.downsample, DOWNSAMPLE_METHODS)
         check_choice('covariance', self.covariance, COVARIANCES)
         check_choice('ignored', self.ignored, IGNORED)

@@ -14,8 +14,6 @@ from mmseg_rmi.utils.checks import check_number
 
 ClassWeight = Sequence[float] | np.ndarray | Tensor | str | os.PathLike
 
-LARGEST = torch.finfo(torch.float32).max
-
 
 def load_class_weight(value: ClassWeight | None) -> Tensor | None:
     """Read one factor per class out of numbers or a file.
@@ -40,6 +38,11 @@ def load_class_weight(value: ClassWeight | None) -> Tensor | None:
     if value is None:
         return None
     content = _read(os.fspath(value)) if isinstance(value, (str, os.PathLike)) else value
+    if isinstance(content, Tensor) and (content.is_meta or content.layout is not torch.strided):
+        raise TypeError(
+            f'class_weight must be a dense tensor with values, got {content.layout} on '
+            f'{content.device}: give the numbers'
+        )
     if isinstance(content, (np.ndarray, Tensor)):
         content = content.tolist()
     if not isinstance(content, (list, tuple)):
@@ -54,12 +57,13 @@ def load_class_weight(value: ClassWeight | None) -> Tensor | None:
         )
     for entry in content:
         _check_entry(entry)
-    if not any(content):
+    weights = torch.tensor(content, dtype=torch.float32, device='cpu')
+    if not weights.any():
         raise ValueError(
             f'class_weight must be above 0 for one class at least, got {_shown(value, content)}: '
             'with 0 for all, the pixel-wise term teaches nothing'
         )
-    return torch.tensor(content, dtype=torch.float32, device='cpu')
+    return weights
 
 
 def check_class_weight(class_weight: Tensor | None, logits: Tensor) -> None:
@@ -73,8 +77,8 @@ def check_class_weight(class_weight: Tensor | None, logits: Tensor) -> None:
 
 def _check_entry(entry: Any) -> None:
     check_number('each class_weight', entry)
-    if not 0 <= entry <= LARGEST:
-        raise ValueError(f'class_weight must be at least 0 and fit float32, got {entry}')
+    if entry < 0:
+        raise ValueError(f'class_weight must be at least 0, got {entry}')
 
 
 def _shown(value: object, content: object) -> str:

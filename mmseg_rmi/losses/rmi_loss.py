@@ -31,7 +31,7 @@ class RMILoss(SegmentationLoss):
     Args:
         region_size: side R of the square regions, 1 to 10.
         downsample: how maps are downsampled first: ``'avg'`` or ``'max'`` pooling, or ``'interp'``.
-        downsample_factor: DF, at least 1; 1 leaves the maps as they are. Of several, such as
+        downsample_factor: DF, 1 to 4096; 1 leaves the maps as they are. Of several, such as
             ``(2, 4, 8)``, the region term is the mean.
         loss_lambda: lambda in [0, 1]: 1 is the pixel-wise term alone, 0 the region term alone.
         covariance: ``'sum'`` over regions, as in the released code; ``'mean'``, as in the paper; or

@@ -91,9 +91,11 @@ def check_inputs(
 
 def _check_logits(name: str, logits: object) -> None:
     if not isinstance(logits, Tensor):
+        mend = 'use torch.as_tensor'
+        if isinstance(logits, (list, tuple, Mapping)):
+            mend = 'for a network with several outputs, pass on one at a time'
         raise TypeError(
-            f'{name} must be a tensor B x C x H x W, got {type(logits).__name__}: for a network '
-            'with several outputs, pass on one at a time'
+            f'{name} must be a tensor B x C x H x W, got {type(logits).__name__}: {mend}'
         )
     _check_is_dense(name, logits)
     if logits.dim() == 5:
@@ -139,22 +141,35 @@ def _check_labels(labels: Tensor, name: str, logits: Tensor, same_size: bool) ->
 
 def _mend_of_4d(labels: Tensor, logits: Tensor) -> str:
     """Say what labels of four dimensions look like, and what to do."""
-    if labels.shape[-1] in (3, 4):
+    for dim in (1, -1):
+        if labels.shape[dim] == logits.shape[1] > 1 and _look_like_shares(labels, dim):
+            return (
+                'they look like one map per class. For one-hot maps use labels.argmax'
+                f'(dim={dim}); pixels with several classes are not supported'
+            )
+    if {labels.shape[1], labels.shape[-1]} & {3, 4}:
         return (
-            'they look like colours, B x H x W x 3. Write the masks as images of one channel that '
-            'hold class indices (palette or grayscale PNG), with a table from colours to classes'
+            'they look like colours. Write the masks as images of one channel that hold class '
+            'indices (palette or grayscale PNG), with a table from colours to classes'
         )
     if labels.shape[-1] == 2:
         return (
             'they look like gray levels with alpha, B x H x W x 2. Write the masks as images of '
             'one channel that hold class indices'
         )
-    if labels.shape[1] == logits.shape[1]:
-        return (
-            'they look like one map per class. For one-hot maps use labels.argmax(dim=1); pixels '
-            'with several classes are not supported'
-        )
     return 'each pixel needs one class index, without a dimension of channels'
+
+
+def _look_like_shares(labels: Tensor, dim: int) -> bool:
+    """Tell whether the values along a dimension may be those of a pixel in one map per class."""
+    labels = unwrap(labels)
+    if is_compiling() or not has_values(labels) or labels.is_complex():
+        return dim == 1
+    shares = labels.float()
+    are_shares = (shares >= 0) & (shares <= 1)
+    if dim == -1:  # as colours are: their sum must be 1 as well
+        are_shares = are_shares.all(dim) & ((shares.sum(dim) - 1).abs() < 1e-3)
+    return bool(are_shares.all())
 
 
 def _check_weight(weight: Tensor, name: str, logits: Tensor) -> None:

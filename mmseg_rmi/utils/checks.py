@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-import sys
-from numbers import Integral, Rational, Real
+from numbers import Integral, Real
 from typing import Any
+
+LARGEST = 1e12  # of a number, so that no sum over pixels overflows
 
 
 def check_number(name: str, value: object) -> None:
-    """Raise unless ``value`` is a finite real number."""
+    """Raise unless ``value`` is a finite real number of a reasonable size."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f'{name} must be a number, got {value!r}')
     number: Any = value
     # By comparisons, also of a symbol under torch.compile, where math.isfinite would break a graph.
-    too_large = isinstance(value, Rational) and abs(number) > sys.float_info.max
-    if too_large or not -math.inf < number < math.inf:
-        raise ValueError(f'{name} must be finite, got {value}')
+    if not -LARGEST <= number <= LARGEST:
+        is_finite = -math.inf < number < math.inf
+        span = f'from -{LARGEST:.0e} to {LARGEST:.0e}' if is_finite else 'finite'
+        raise ValueError(f'{name} must be {span}, got {value}')
 
 
 def check_integer(name: str, value: object, least: int, most: int | None = None) -> None:

@@ -1,8 +1,11 @@
 import math
 
+import numpy as np
 import pytest
+import torch
 
-from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional import RMISettings, rmi_loss
+from mmseg_rmi.functional.scales import as_factors
 
 
 @pytest.mark.parametrize(
@@ -17,7 +20,7 @@ from mmseg_rmi.functional import RMISettings
             ValueError,
             "downsample must be one of 'avg', 'max', 'interp', got 'mean'",
         ),
-        (dict(downsample_factor=0), ValueError, 'downsample_factor must be at least 1, got 0'),
+        (dict(downsample_factor=0), ValueError, 'downsample_factor must be from 1 to 4096, got 0'),
         (dict(downsample_factor='4'), TypeError, "downsample_factor must be an integer, got '4'"),
         (dict(loss_lambda=-0.1), ValueError, r'loss_lambda must lie in \[0, 1\], got -0\.1'),
         (dict(loss_lambda=1.5), ValueError, r'loss_lambda must lie in \[0, 1\], got 1\.5'),
@@ -56,3 +59,10 @@ def test_defaults_are_those_of_the_released_code():
 
 def test_floor_is_half_the_logarithm_of_the_ridge():
     assert RMISettings().floor == pytest.approx(-3.8004512, abs=1e-7)  # 1/2 log 5e-4
+
+
+def test_integers_of_numpy_are_integers():
+    settings = RMISettings(region_size=np.int64(2), downsample_factor=np.int64(2))
+    logits, labels = torch.zeros(1, 2, 12, 12), torch.zeros(1, 12, 12, dtype=torch.long)
+    assert rmi_loss(logits, labels, settings).isfinite()
+    assert [type(each) for each in as_factors([np.int32(2), 4])] == [int, int]

@@ -72,7 +72,7 @@ def test_several_scales_compile_to_one_graph():
     ('factors', 'error', 'message'),
     [
         ((), ValueError, 'downsample_factor must name at least one factor'),
-        ((2, 0), ValueError, 'downsample_factor must be at least 1, got 0'),
+        ((2, 0), ValueError, 'downsample_factor must be from 1 to 4096, got 0'),
         ((2, 4.0), TypeError, r'downsample_factor must be an integer, got 4\.0'),
         ('24', TypeError, "downsample_factor must be an integer, got '2'"),
     ],

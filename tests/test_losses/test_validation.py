@@ -171,10 +171,21 @@ def test_labels_of_four_dimensions_are_told_what_they_look_like(loss, shape, men
 
 
 @every_way
-def test_one_hot_labels_train_after_the_argmax_that_the_error_names(loss):
+def test_colours_are_not_taken_for_one_map_per_class(loss):
+    logits, _ = make_batch()
+    for shape in ((2, 3, 31, 37), (2, 4, 31, 37)):
+        with pytest.raises(ValueError, match='look like colours'):
+            loss(logits, torch.full(shape, 128, dtype=torch.uint8))
+
+
+@every_way
+@pytest.mark.parametrize('dim', [1, -1])
+def test_one_hot_labels_train_after_the_argmax_that_the_error_names(loss, dim):
     logits, labels = make_batch(void=False)
-    one_hot = F.one_hot(labels, 3).permute(0, 3, 1, 2)
-    torch.testing.assert_close(loss(logits, one_hot.argmax(dim=1)), loss(logits, labels))
+    one_hot = F.one_hot(labels, 3).movedim(-1, dim)
+    with pytest.raises(ValueError, match=re.escape(f'labels.argmax(dim={dim})')):
+        loss(logits, one_hot)
+    torch.testing.assert_close(loss(logits, one_hot.argmax(dim)), loss(logits, labels))
 
 
 @every_way
@@ -361,7 +372,8 @@ def test_pixel_term_alone_needs_no_region():
     [
         (dict(region_size=0), ValueError, 'region_size must be from 1 to 10, got 0'),
         (dict(downsample='mean'), ValueError, "downsample must be one of .* got 'mean'"),
-        (dict(downsample_factor=0), ValueError, 'downsample_factor must be at least 1, got 0'),
+        (dict(downsample_factor=0), ValueError, 'downsample_factor must be from 1 to 4096, got 0'),
+        (dict(downsample_factor=2**70), ValueError, 'downsample_factor must be from 1 to 4096'),
         (dict(loss_lambda=2), ValueError, r'loss_lambda must lie in \[0, 1\], got 2'),
         (
             dict(covariance='max'),
@@ -387,6 +399,8 @@ def test_wrong_constant_of_the_rmi_loss_is_named(arguments, error, message):
         (dict(loss_name=None), ValueError, "loss_name must contain 'loss'.*got None"),
         (dict(loss_weight='1'), TypeError, "loss_weight must be a number, got '1'"),
         (dict(loss_weight=math.nan), ValueError, 'loss_weight must be finite, got nan'),
+        (dict(loss_weight=1e38), ValueError, r'loss_weight must be from .* to 1e\+12, got 1e\+38'),
+        (dict(loss_weight=2**70), ValueError, r'loss_weight must be from .* to 1e\+12, got 118'),
     ],
 )
 def test_wrong_constant_of_any_loss_is_named(loss, arguments, error, message):
@@ -397,7 +411,7 @@ def test_wrong_constant_of_any_loss_is_named(loss, arguments, error, message):
 @pytest.mark.parametrize(
     ('class_weight', 'error', 'message'),
     [
-        ([1.0, -0.5, 1.0], ValueError, r'class_weight must be at least 0 .* got -0\.5'),
+        ([1.0, -0.5, 1.0], ValueError, r'class_weight must be at least 0, got -0\.5'),
         ([1.0, math.nan, 1.0], ValueError, 'class_weight must be finite, got nan'),
         ([1.0, 'a', 1.0], TypeError, "class_weight must be a number, got 'a'"),
     ],
