@@ -30,7 +30,9 @@ from torch.utils.data import DataLoader, Dataset
 from mmseg_rmi import launch
 from mmseg_rmi.datasets.empty_sets import EmptySetError
 from mmseg_rmi.datasets.sample_errors import apply_step
+from mmseg_rmi.utils.checks import check_integer
 from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+from mmseg_rmi.utils.labels import INT32_RANGE
 
 FIRST = 3  # files that are named for each fault
 LOSSY = ('.jpg', '.jpeg')
@@ -117,7 +119,7 @@ class Heads:
 
     num_classes: int | None
     out_channels: int | None
-    ignore_index: int
+    ignore_index: int | None
     pad_value: int | None  # what the data preprocessor pads label maps with
 
     @staticmethod
@@ -125,11 +127,13 @@ class Heads:
         """Read the last decode head."""
         head = model.get('decode_head') or {}
         head = head[-1] if isinstance(head, Sequence) else head
-        classes = head.get('num_classes')
+        classes, ignore_index = head.get('num_classes'), head.get('ignore_index', 255)
+        if ignore_index is not None:
+            check_integer('decode_head.ignore_index', ignore_index, *INT32_RANGE)
         return Heads(
             classes,
             head.get('out_channels') or classes,
-            head.get('ignore_index', 255),
+            ignore_index,
             (model.get('data_preprocessor') or {}).get('seg_pad_val'),
         )
 
@@ -201,7 +205,7 @@ def find_faults_of_values(
         yield f'{len(strange) - FIRST} more values are not classes: {_short(strange[FIRST:])}'
     if strange == [count] and 0 not in present and not reduce_zero_label:
         yield f'labels run from 1 to {count}: set reduce_zero_label=True in the data set'
-    if strange and ignore not in survey.pixels:
+    if strange and ignore is not None and ignore not in survey.pixels:
         yield (
             f'no pixel has the ignore_index={ignore} of the decode head: does {strange[-1]} mark '
             f'ignored pixels here? Set decode_head.ignore_index={strange[-1]} and '
@@ -246,19 +250,22 @@ def find_faults_of_heads(heads: Heads, classes: Sequence[str]) -> Iterator[str]:
             'distinguishes two classes only'
         )
     if heads.pad_value is not None and heads.pad_value != heads.ignore_index:
+        effect = 'trained on as a class' if 0 <= heads.pad_value < count else 'refused in training'
         yield (
             f'data_preprocessor.seg_pad_val={heads.pad_value} is not decode_head.ignore_index='
-            f'{heads.ignore_index}: padding is trained on as a class'
+            f'{heads.ignore_index}: padding is {effect}'
         )
 
 
-def make_table(survey: Survey, classes: Sequence[str], ignore_index: int) -> Table:
+def make_table(survey: Survey, classes: Sequence[str], ignore_index: int | None) -> Table:
     """Tabulate every class, and every other value, in a row each."""
     total = max(sum(survey.pixels.values()), 1)
     table = Table('label', 'class', title=f'{survey.total} label maps')
     for name in ('pixels in %', 'images', 'images in %'):
         table.add_column(name, justify='right')
-    named = dict(enumerate(classes)) | {ignore_index: 'ignored'}
+    named = dict(enumerate(classes))
+    if ignore_index is not None:
+        named[ignore_index] = 'ignored'
     for value in sorted(named.keys() | survey.pixels.keys()):
         pixels, images = survey.pixels[value], survey.images[value]
         table.add_row(
@@ -279,8 +286,14 @@ def check(cfg: Config, workers: int, console: Console) -> list[str]:
         parts = list(datasets_in(DATASETS.build(cfg.train_dataloader.dataset)))
     except EmptySetError as error:
         return [str(error)]
-    classes = parts[0].metainfo['classes']
     heads = Heads.of(cfg.get('model') or {})
+    numbered = [f'class {number}' for number in range(heads.num_classes or 0)]
+    classes = parts[0].metainfo.get('classes') or numbered
+    if not classes:
+        raise ValueError(
+            'neither the training set nor the decode head says which classes there are: set '
+            "metainfo=dict(classes=['...']) in the former, or num_classes in the latter"
+        )
     faults = list(find_faults_of_heads(heads, classes))
     survey = read_survey(parts, workers, console)
     console.print(make_table(survey, classes, heads.ignore_index))

@@ -25,6 +25,7 @@ from mmseg_rmi.decode_heads.deeplab_v3_head import DeepLabV3Head
 from mmseg_rmi.decode_heads.deeplab_v3_plus_head import DeepLabV3PlusHead
 from mmseg_rmi.decode_heads.single_image import explaining_single_images
 from mmseg_rmi.losses import RMILoss
+from mmseg_rmi.utils.checks import check_number
 from mmseg_rmi.utils.labels import resolve_ignore_index, squeeze_labels
 
 
@@ -41,10 +42,10 @@ class RegionLossMixin:
     kept.
 
     Raises:
-        TypeError: ``loss_decode`` is not one :class:`mmseg_rmi.losses.RMILoss`, or is a subclass of
-            it with another ``forward`` but the same ``stream``. When a class is defined: the mixin
-            does not come first, or losses would be lost. In training: the head's ``loss`` does not
-            return the RMI loss.
+        TypeError: the threshold of one channel is not a number; ``loss_decode`` is not one
+            :class:`mmseg_rmi.losses.RMILoss`, or is a subclass of it with another ``forward`` but
+            the same ``stream``. When a class is defined: the mixin does not come first, or losses
+            would be lost. In training: the head's ``loss`` does not return the RMI loss.
         ValueError: a pixel sampler is set; it would need logits at full resolution.
 
     Example:
@@ -114,6 +115,8 @@ class RegionLossMixin:
                     f'{name} would leave out what {loss.__name__}.{min(added)} adds to the '
                     "RMILoss: override stream as well, or use the head without 'RMI' in its name"
                 )
+        if self.out_channels == 1:
+            check_number('threshold', self.threshold)
         if self.sampler is not None:
             raise ValueError(
                 f'{name} has no logits at full resolution to sample from, got '

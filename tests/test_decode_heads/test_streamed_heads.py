@@ -256,6 +256,11 @@ def test_sampler_is_refused():
         build('RMIASPPHead', sampler=dict(type='OHEMPixelSampler'))
 
 
+def test_a_threshold_must_be_a_number():
+    with pytest.raises(TypeError, match=r"threshold must be a number, got '0\.3'"):
+        build('RMIASPPHead', num_classes=2, out_channels=1, threshold='0.3')
+
+
 def smooth_head():
     """A head as users write them: a loss of its own beside those of its base."""
 

@@ -109,6 +109,9 @@ def test_files_that_cannot_be_read_are_named_and_the_others_counted(tmp_path, sp
         (PLAIN, dict(head=dict(out_channels=1)), 'one channel distinguishes two classes only'),
         (PLAIN, dict(head=dict(out_channels=4)), 'decode_head.out_channels=4 for num_classes=3'),
         (PLAIN, dict(head=dict(ignore_index=0)), '255 is neither a class (0 to 2) nor'),
+        (PLAIN, dict(head=dict(ignore_index=None)), '255 is neither a class (0 to 2) nor ignore'),
+        (PLAIN, dict(head=dict(ignore_index=None)), 'padding is refused in training'),
+        (PLAIN * 3, dict(metainfo=None), '3 is neither a class (0 to 2)'),
         (PLAIN.repeat(3).reshape(*PLAIN.shape, 3), {}, 'read as colours: '),
     ],
 )
@@ -116,6 +119,14 @@ def test_fault_is_found(labels: np.ndarray, settings: dict, expected: str, tmp_p
     write(tmp_path, labels.astype(np.uint8))
     faults, _ = check(config(tmp_path, **settings))
     assert any(expected in fault for fault in faults), faults
+
+
+def test_an_ignore_index_that_is_no_integer_is_named(tmp_path: Path) -> None:
+    write(tmp_path, PLAIN)
+    with pytest.raises(
+        TypeError, match=r'decode_head\.ignore_index must be an integer, got \[255\]'
+    ):
+        check(config(tmp_path, head=dict(ignore_index=[255])))
 
 
 def test_labels_of_16_bits_are_found(tmp_path: Path) -> None:
