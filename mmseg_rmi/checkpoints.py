@@ -96,7 +96,9 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     with _explaining_refusals(
         filename, 'get it anew. tools/train.py --resume takes the newest whole one of a run'
     ):
-        return _with_entries(checkpoint.load_from_local(filename, map_location), filename)
+        content = checkpoint.load_from_local(filename, map_location)
+        _refuse_damage(filename)
+        return _with_entries(content, filename)
 
 
 def load_from_url(
@@ -114,6 +116,7 @@ def load_from_url(
     try:
         with _explaining_refusals(str(cached), f'delete it, and {url} is downloaded anew'):
             content = torch.hub.load_state_dict_from_url(url, model_dir, map_location, progress)
+            _refuse_damage(cached)
             return _with_entries(content, str(cached))
     except URLError as error:
         raise OSError(
@@ -159,17 +162,24 @@ def is_whole_archive(path: str | Path) -> bool:
     """Tell whether a checkpoint as torch writes it, a ZIP file, has all its bytes unharmed."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
+            return bool(archive.namelist()) and archive.testzip() is None
     except Exception:  # damaged headers raise more than BadZipFile
         return False
 
 
+def _refuse_damage(filename: str | Path) -> None:
+    """Raise if bytes in a checkpoint have changed since it was saved, which torch.load ignores."""
+    if zipfile.is_zipfile(filename) and not is_whole_archive(filename):
+        raise ValueError(f'{filename} is damaged')
+
+
 def _with_entries(content: Any, filename: str) -> dict[str, Any]:
     """Return the content of a checkpoint if that has names, as a state dict has."""
-    if isinstance(content, dict):
+    weights = content.get('state_dict', content) if isinstance(content, dict) else content
+    if isinstance(weights, dict):
         return content
     raise ValueError(
-        f'{filename} holds a {type(content).__name__} and no state dict: save one, '
+        f'{filename} holds a {type(weights).__name__} and no state dict: save one, '
         "torch.save({'state_dict': model.state_dict()}, PATH)"
     )
 

@@ -98,6 +98,7 @@ def load_config(path: str | Path, name: str | None = None, **settings: Any) -> C
 
 def read_config(args: argparse.Namespace) -> Config:
     """Read the config named on the command line and apply the common arguments to it."""
+    _check_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(args.config)
     cfg.merge_from_dict(args.cfg_options)
@@ -111,6 +112,20 @@ def read_config(args: argparse.Namespace) -> Config:
     folder = args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem
     cfg.work_dir = str(Path(folder).expanduser())  # shells leave the ~ of --work-dir=~/run alone
     return cfg
+
+
+def _check_launcher(launcher: str) -> None:
+    """Raise a ValueError unless the launcher has started this process."""
+    needed = RANK_VARIABLES.get(launcher, {})
+    if launcher == 'pytorch':
+        needed = {name: name for name in ('RANK', 'WORLD_SIZE')}
+    missing = [name for name in needed.values() if name not in os.environ]
+    if missing:
+        start = {'pytorch': 'torchrun', 'slurm': 'srun', 'mpi': 'mpirun'}[launcher]
+        raise ValueError(
+            f'--launcher {launcher} needs {", ".join(missing)} in the environment, which {start} '
+            'sets: start the tool by it, or leave out --launcher'
+        )
 
 
 def require_settings(cfg: Config, *names: str) -> None:

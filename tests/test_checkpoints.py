@@ -222,6 +222,18 @@ def test_what_is_no_whole_checkpoint_is_told_wherever_it_is_loaded(
 
 
 @pytest.mark.usefixtures('safe_loading')
+def test_a_weight_that_changed_on_the_disk_is_told_wherever_it_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / 'iter_3.pth'
+    state = {name: torch.full_like(each, 7.5) for name, each in Regression().state_dict().items()}
+    torch.save({'state_dict': state}, path)
+    value = torch.tensor(7.5).numpy().tobytes()
+    path.write_bytes(path.read_bytes().replace(value, torch.tensor(9.5).numpy().tobytes(), 1))
+    for load in loads_of(str(path), tmp_path):
+        with pytest.raises(ValueError, match=r'iter_3\.pth is not a whole checkpoint'):
+            load()
+
+
+@pytest.mark.usefixtures('safe_loading')
 def test_a_checkpoint_of_the_old_format_is_told_wherever_it_is_cut_or_spoilt(
     tmp_path: Path,
 ) -> None:
@@ -253,11 +265,13 @@ def write_zip(path: Path) -> None:
     [
         (lambda path: torch.save([1, 2], path), 'holds a list and no state dict'),
         (lambda path: torch.save(torch.zeros(1), path), 'holds a Tensor and no state dict'),
+        (lambda path: torch.save({'state_dict': 3}, path), 'holds a int and no state dict'),
         (write_zip, 'is a ZIP file, but no checkpoint'),
+        (lambda path: zipfile.ZipFile(path, 'w').close(), 'is not a whole checkpoint'),
         (Path.mkdir, 'is a folder: name the checkpoint'),
         (lambda path: path.write_bytes(bytes(8) + b'{"a":'), 'must end in .safetensors'),
     ],
-    ids=['list', 'tensor', 'zip', 'folder', 'safetensors'],
+    ids=['list', 'tensor', 'number', 'zip', 'empty zip', 'folder', 'safetensors'],
 )
 def test_what_holds_no_weights_is_told_wherever_it_is_loaded(
     write: Callable[[Path], Any], told: str, tmp_path: Path

@@ -66,6 +66,21 @@ def test_the_command_line_decides_on_the_work_dir(tmp_path, monkeypatch, line, w
     assert launch.read_config(arguments(tmp_path, *line)).work_dir == work_dir
 
 
+@pytest.mark.parametrize(
+    ('launcher', 'told'),
+    [
+        ('pytorch', 'RANK.* torchrun sets'),
+        ('slurm', 'SLURM_PROCID.* srun'),
+        ('mpi', 'OMPI_.* mpirun'),
+    ],
+)
+def test_a_launcher_that_did_not_start_the_process_is_named(tmp_path, monkeypatch, launcher, told):
+    for name in ('RANK', 'WORLD_SIZE'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match=f'--launcher {launcher} needs {told}'):
+        launch.read_config(arguments(tmp_path, '--launcher', launcher))
+
+
 def test_options_override_the_config(tmp_path):
     cfg = launch.read_config(
         arguments(tmp_path, '--cfg-options', 'model.backbone.depth=18', 'model.size=(2,3)')

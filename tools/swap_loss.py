@@ -50,7 +50,7 @@ def is_pure_python(config: str) -> bool:
     """Tell whether MMEngine reads a file as a module (a "lazy" config), which none can inherit."""
     try:
         return 'read_base()' in Path(config).read_text() or Config._is_lazy_import(config)
-    except SyntaxError:  # told by whoever reads it
+    except (SyntaxError, UnicodeDecodeError):  # told by whoever reads it
         return False
 
 

@@ -660,11 +660,12 @@ def test_a_child_finds_its_base_from_another_folder(tmp_path):
     ('name', 'text', 'said'),
     [
         ('cut.py', 'model = dict(', r'cut\.py, or a base of it, cannot be read .*SyntaxError'),
+        ('latin.py', '# é', r'latin\.py, or a base of it, cannot be read .*UnicodeDecodeError'),
         ('list.json', '[1, 2]', r'list\.json, or a base of it, cannot be read'),
         ('imports.py', "custom_imports = 'json'", "custom_imports must be dict.*got 'json'"),
     ],
 )
 def test_a_config_that_cannot_be_read_is_named(tmp_path, name, text, said):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding='latin-1')
     with pytest.raises(ValueError, match=said):
         swap_loss.swap_loss(str(tmp_path / name), tmp_path / 'child.py')

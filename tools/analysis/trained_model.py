@@ -26,6 +26,7 @@ def open_trained(
     checkpoints.load_checkpoints_safely()
     cfg = launch.load_config(config)
     cfg.merge_from_dict(options)
+    launch.require_settings(cfg, 'model')
     cfg.launcher = 'none'
     init_default_scope('mmseg')
     launch.fall_back_to_cpu(cfg)
