@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -14,6 +15,7 @@ from collections.abc import Callable
 USAGE_ERROR = 2  # as argparse exits
 INTERRUPTED = 130  # as shells report SIGINT
 PIPE_CLOSED = 141  # and SIGPIPE
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 # The message of an error from a worker of torch's DataLoader: its traceback, then the error.
 IN_WORKER = re.compile(
     r'Caught .* in DataLoader worker .*\n +File .*?\n(?=\S)'
@@ -95,6 +97,8 @@ def _one_line(error: Exception) -> str:
         place = traceback.extract_tb(error.__traceback__)[-1]
         said = f'{place.line} ({place.filename}, line {place.lineno})'
     elif said and isinstance(error, (ValueError, OSError)):
+        if isinstance(error, OSError) and error.errno in FULL_DISK and error.filename is None:
+            said += ': free some space and start again; a training goes on with --resume'
         return f'Error: {said}'
     return f'{name}: {said}' if said else name
 

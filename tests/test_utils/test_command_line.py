@@ -31,6 +31,11 @@ def fail(error):
     [
         (ValueError('no\n  such  crop'), 'Error: no such crop'),
         (FileNotFoundError(2, 'No such file', 'a.py'), "Error: [Errno 2] No such file: 'a.py'"),
+        (
+            OSError(28, 'No space left on device'),  # as writing to a log says it, without a file
+            'Error: [Errno 28] No space left on device: free some space and start again; '
+            'a training goes on with --resume',
+        ),
         (KeyError('MyHead is not registered'), 'KeyError: MyHead is not registered'),
         (TypeError('got 3'), 'TypeError: got 3'),
     ],
