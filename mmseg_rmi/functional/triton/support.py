@@ -1,4 +1,4 @@
-"""What the kernels take on: which logits, settings and devices, and why not others."""
+"""Find out what the kernels take on: which logits, settings and devices, and why not others."""
 
 from __future__ import annotations
 
