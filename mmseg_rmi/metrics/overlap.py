@@ -61,6 +61,7 @@ def sum_counts(
                 f'predictions are {tuple(prediction.shape)} where labels are {tuple(label.shape)}: '
                 'resize predictions to the label maps'
             )
+        _check_scored(prediction[label != ignore_index], num_classes)
         counts = count(prediction.long(), label.long())
         total = counts if total is None else total + counts
     if total is None:
@@ -105,6 +106,16 @@ def check_label_map(name: str, labels: Any, num_classes: int, ignore_index: int)
         raise ValueError(
             f'{name} hold {labels[unknown][0].item()}: expected '
             f'{describe_known_labels(num_classes, ignore_index)}'
+        )
+
+
+def _check_scored(predictions: Tensor, num_classes: int) -> None:
+    """Raise unless pixels with a true class are predicted as one."""
+    unknown = unknown_labels(predictions, num_classes, None)
+    if unknown.any():
+        raise ValueError(
+            f'predictions hold {predictions[unknown][0].item()} where labels are not ignored: '
+            f'expected 0 to {num_classes - 1} there'
         )
 
 

@@ -56,6 +56,7 @@ def test_batch_and_list_score_alike() -> None:
         (torch.zeros(1, 4, 4), torch.zeros(1, 8, 8), r'predictions are \(4, 4\) where labels are'),
         (torch.zeros(1, 8, 8), torch.full([1, 8, 8], 7), 'labels hold 7: expected 0 to 2 or'),
         (torch.full([1, 8, 8], 3), torch.zeros(1, 8, 8), 'predictions hold 3: expected 0 to 2'),
+        (torch.full([1, 8, 8], 255), torch.eye(8)[None], 'predictions hold 255 where labels are'),
         (torch.zeros(2, 8, 8), torch.zeros(1, 8, 8), 'must be equally many'),
         ([], [], 'hold no map to score'),
     ],
