@@ -485,6 +485,7 @@ def test_a_head_that_calls_its_losses_itself_is_named(tmp_path):
         ("type='A'", 'the model A has no decode_head'),
         (f"decode_head=dict({HEAD}, loss_decode=dict(type='RMILoss'))", 'with RMILoss already'),
         ("decode_head=dict(type='ResNet')", 'ResNet is not a BaseDecodeHead'),
+        ("decode_head=dict(type='torch.nn.functional.relu')", 'relu is not a class; name that of'),
         ("decode_head=dict(type='mmseg.PointHead')", 'form no regions'),
         ('decode_head=None', 'has no decode_head'),
         ('decode_head=dict(num_classes=2)', 'decode_head must be a dict with a type'),

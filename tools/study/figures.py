@@ -105,7 +105,7 @@ def draw_forest(reports: Mapping[str, Reported], file: Path) -> None:
     """Draw the gain in mIoU on cross entropy of every method on every data set."""
     shown = {reported: gaining(reported) for reported in reports.values() if gaining(reported)}
     lines = len(shown) + sum(map(len, shown.values()))
-    figure, axes = plt.subplots(figsize=(7, 0.9 + 0.24 * lines), layout='constrained')
+    figure, axes = plt.subplots(figsize=(8, 0.9 + 0.24 * lines), layout='constrained')
     names: list[str] = []
     for reported, methods in shown.items():
         names.append(reported.title)
