@@ -426,6 +426,13 @@ def test_a_head_without_a_loss_gets_the_region_term_beside_its_default(tmp_path)
     assert cfg.model.decode_head.loss_decode == ONE_LOSS
 
 
+def test_weights_of_all_losses_that_stay_are_checked(tmp_path):
+    losses = "[dict(type='DiceLoss'), dict(type='FocalLoss', loss_weight='1')]"
+    config = user_config(tmp_path, f'decode_head=dict({HEAD}, loss_decode={losses})')
+    with pytest.raises(swap_loss.NotApplicable, match="loss_weight of FocalLoss is '1'"):
+        swap(config, tmp_path, beside=True)
+
+
 @pytest.mark.parametrize('family', ['ddrnet', 'pidnet'])
 def test_losses_looked_up_by_number_have_no_room_beside_them(family, tmp_path):
     with pytest.raises(swap_loss.NotApplicable, match=r'up by number, .* leave out --beside'):
@@ -485,7 +492,11 @@ def test_a_head_that_calls_its_losses_itself_is_named(tmp_path):
         ("type='A'", 'the model A has no decode_head'),
         (f"decode_head=dict({HEAD}, loss_decode=dict(type='RMILoss'))", 'with RMILoss already'),
         ("decode_head=dict(type='ResNet')", 'ResNet is not a BaseDecodeHead'),
-        ("decode_head=dict(type='torch.nn.functional.relu')", 'relu is not a class; name that of'),
+        (
+            "decode_head=dict(type='FCNHead', loss_decode=dict(type='torch.relu'))",
+            'not a class; name',
+        ),
+        ("decode_head=dict(type='torch.nn.functional.relu')", 'relu is not a class; name one'),
         ("decode_head=dict(type='mmseg.PointHead')", 'form no regions'),
         ('decode_head=None', 'has no decode_head'),
         ('decode_head=dict(num_classes=2)', 'decode_head must be a dict with a type'),

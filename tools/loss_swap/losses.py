@@ -77,7 +77,8 @@ def append_region_term(swap: Swap, head: ConfigDict, where: str) -> list[Any]:
     """Keep the losses that a head has, and add half a region term to their list."""
     losses, names = losses_of(head, where)
     swap.losses_hide_activation = True
-    weight = REGION_WEIGHT * _weight_of(losses[0], where)
+    first, *_ = [_weight_of(loss, where) for loss in losses]  # those that stay are right as well
+    weight = REGION_WEIGHT * first
     swap.note(where, f'{names} + RMILoss', 'the region term of RMILoss alone is added')
     here = f'_base_.model.{where}.loss_decode'
     if 'loss_decode' not in head:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from mmengine.config import ConfigDict
@@ -59,9 +60,12 @@ def bases_of(kind: Any) -> list[str]:
 
 def with_type(settings: Any, where: str) -> ConfigDict:
     """Return settings that have a type, or refuse them."""
-    if isinstance(settings, dict) and isinstance(settings.get('type'), (str, type)):
-        return ConfigDict(settings)
-    raise NotApplicable(f'{where} must be a dict with a type, got {str(settings)[:80]}')
+    if not isinstance(settings, dict) or not isinstance(settings.get('type'), (str, type)):
+        raise NotApplicable(f'{where} must be a dict with a type, got {str(settings)[:80]}')
+    found = launch.find_class(settings['type'], MODELS)
+    if not isinstance(found, (type, NoneType)):
+        raise NotApplicable(f'{where}: {settings["type"]} is not a class; name one as its type')
+    return ConfigDict(settings)
 
 
 def losses_of(head: ConfigDict, where: str) -> tuple[list[ConfigDict], str]:
