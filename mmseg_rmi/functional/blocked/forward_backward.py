@@ -264,19 +264,20 @@ def _solve_regions(
     settings, _, solver = scale
     maps, truth = pooled.flatten(0, 1), target.maps.flatten(0, 1)
     slopes = torch.zeros_like(maps)
+    if not target.present:
+        return target.floor, target.floor.new_empty(0), slopes.view_as(pooled)
     kept = target.kept
     if kept is not None:
         kept = kept[:, None].expand(-1, target.maps.shape[1], -1).flatten(0, 1)
-    bounds, scores = target.floor, [target.floor.new_empty(0)]
-    for start in range(0, len(target.present), solver.block):
-        places = _as_slice(target.present[start : start + solver.block])
-        solution = solver(maps[places], truth[places], None if kept is None else kept[places])
-        slopes[places] = (solution.gradients * scale_of_bounds).to(slopes.dtype)
-        positive = solution.bounds.clamp(min=0)  # below 0 by rounding alone
-        bounds = bounds + (positive if settings.nonnegative else solution.bounds).sum()
-        if solution.scores is not None:
-            scores.append(solution.scores)
-    return bounds, torch.cat(scores), slopes.view_as(pooled)
+    places = _as_slice(target.present)
+    solution = solver(maps[places], truth[places], None if kept is None else kept[places])
+    slopes[places] = (solution.gradients * scale_of_bounds).to(slopes.dtype)
+    bounds, scores = solution.bounds, solution.scores
+    if settings.nonnegative:
+        bounds = bounds.clamp(min=0)  # below 0 by rounding alone
+    if scores is None:
+        scores = bounds.new_empty(0)
+    return target.floor + bounds.sum(), scores, slopes.view_as(pooled)
 
 
 def _as_slice(places: list[int]) -> slice | list[int]:

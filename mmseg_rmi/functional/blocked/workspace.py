@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmseg_rmi.functional.blocked.closed_form import RegionSolver
 from mmseg_rmi.functional.blocked.interpolation import bilinear_into
 from mmseg_rmi.functional.blocked.pooling import Pooling
+from mmseg_rmi.functional.blocked.region_solver import RegionSolver
 from mmseg_rmi.functional.blocked.softplus_sum import LARGEST_PRODUCT, SoftplusSum
 from mmseg_rmi.functional.contract import Parameters, working_dtype
 from mmseg_rmi.functional.settings import RMISettings
@@ -22,7 +22,7 @@ from mmseg_rmi.utils.tracing import has_values, is_compiling
 # Working memory for the maps, and for the points, of one block; one map is always allowed. A CPU's
 # fits its cache, and is allocated once a batch: fresh memory costs more than most of the work done
 # in it. A GPU wants few large calls, and takes as many images at once as fit.
-BLOCK_BYTES = {'cpu': (2 << 20, 15 << 19), 'cuda': (1 << 30, 1 << 30)}
+BLOCK_BYTES = {'cpu': (2 << 20, 9 << 19), 'cuda': (1 << 30, 1 << 30)}
 
 
 def split_work(

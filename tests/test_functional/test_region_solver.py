@@ -1,6 +1,7 @@
 """Bounds, gradients and scores without autograd are those of the readable form with it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmseg_rmi.functional import RMISettings, region_score
-from mmseg_rmi.functional.blocked.closed_form import RegionSolver
+from mmseg_rmi.functional.blocked.region_solver import RegionSolver
 from mmseg_rmi.functional.mutual_information import log_volume
 from mmseg_rmi.functional.regions import centre, covariance_scale, extract_regions
 
@@ -16,6 +17,8 @@ CPU = torch.device('cpu')
 
 
 def solve(settings, prediction, truth, kept=None, dtype=torch.float64):
+    if kept is not None:
+        settings = replace(settings, ignored='exclude')
     size = tuple(prediction.shape[1:])
     solver = RegionSolver(settings, size, len(prediction), 1 << 24, dtype, CPU, with_scores=True)
     assert solver.block == len(prediction)
@@ -127,6 +130,22 @@ def test_maps_of_a_block_do_not_know_of_each_other():
         single = solve(settings, prediction[[place]], truth[[place]])
         for one, all_ in zip(single, whole, strict=True):
             torch.testing.assert_close(one[0], all_[place], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
+@pytest.mark.parametrize('ignored', ['zero', 'exclude'])
+def test_solving_in_blocks_changes_nothing(ignored, dtype):
+    settings = RMISettings(region_size=2, ignored=ignored)
+    prediction, truth = down_sampled_maps(5, (12, 11), seed=6)
+    kept = (torch.arange(110) % 7 > 0).expand(5, -1) if ignored == 'exclude' else None
+    arguments = prediction.to(dtype), truth.to(dtype), kept
+    kind = type(RegionSolver(settings, (12, 11), 1, 1, dtype, CPU).points)
+    two_maps = 2 * kind.bytes_per_map(2, (12, 11), dtype.itemsize)
+    in_blocks = RegionSolver(settings, (12, 11), 5, two_maps, dtype, CPU, with_scores=True)
+    assert in_blocks.block == 2
+    whole = RegionSolver(settings, (12, 11), 5, 1 << 20, dtype, CPU, with_scores=True)
+    for one, all_ in zip(in_blocks(*arguments), whole(*arguments), strict=True):
+        torch.testing.assert_close(one, all_, rtol=1e-6, atol=1e-6)
 
 
 def test_memory_of_one_block_does_not_leak_into_the_next():
