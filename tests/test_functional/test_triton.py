@@ -46,7 +46,7 @@ def card(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: False)
-    monkeypatch.setattr(trial, 'failure', lambda device, streamed: None)
+    monkeypatch.setattr(trial, 'failure', lambda kind: None)
     support._log_once.cache_clear()
 
 
@@ -123,8 +123,8 @@ def test_asks_for_the_c_compiler_that_triton_needs(card, monkeypatch):
 def test_a_failed_trial_sends_the_loss_the_torch_way(card, monkeypatch, caplog):
     tried = []
 
-    def failure(device, streamed):
-        tried.append((device.type, streamed))
+    def failure(kind):
+        tried.append((kind.device.type, kind.streamed))
         return 'a trial of the kernels failed with OSError: no libcuda.so'
 
     monkeypatch.setattr(trial, 'failure', failure)
@@ -139,6 +139,25 @@ def test_a_failed_trial_sends_the_loss_the_torch_way(card, monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: True)
     assert triton.unsupported_reason(CudaTensor(), Parameters(RMISettings())) is None
     assert len(tried) == 4
+
+
+def test_every_kind_of_kernels_is_tried(card, monkeypatch):
+    tried = set()
+    monkeypatch.setattr(trial, 'failure', tried.add)
+    logits = CudaTensor()
+    for loss_lambda in (0.25, 0.5):  # kernels do not depend on it
+        settings = RMISettings(loss_lambda=loss_lambda)
+        assert triton.unsupported_reason(logits, Parameters(settings)) is None
+    assert len(tried) == 1
+    triton.unsupported_reason(logits, Parameters(settings, downsample_factors=(2, 4)))
+    assert {kind.parameters.settings.downsample_factor for kind in tried} == {2, 4}
+    triton.unsupported_reason(logits, Parameters(RMISettings(loss_lambda=1.0)))
+    logits.dtype = torch.bfloat16
+    triton.unsupported_reason(logits, Parameters(settings))
+    logits.shape = torch.Size([2, 1, 513, 513])
+    triton.unsupported_reason(logits, Parameters(settings))
+    assert [(kind.dtype, kind.channels) for kind in tried].count((torch.bfloat16, 1)) == 1
+    assert len(tried) == 5
 
 
 def test_look_at_the_machine_breaks_no_graph():

@@ -290,21 +290,40 @@ def test_operators_are_the_same_for_every_step_of_a_warm_up():
     assert constants[3] != constants[2]  # without a region term
 
 
-@pytest.mark.parametrize('streamed', [False, True])
-def test_trial_finds_nothing_wrong(streamed):
-    assert trial.failure.__wrapped__(torch.device('cpu'), streamed) is None
+def find_failure(streamed=False, dtype=torch.float32, channels=3, **settings):
+    parameters = Parameters(RMISettings(**settings), with_score=streamed)
+    kind = trial.Kind(torch.device('cpu'), parameters, dtype, channels, streamed)
+    return trial.failure.__wrapped__(kind)
+
+
+@pytest.mark.parametrize(
+    'kind',
+    [
+        dict(),
+        dict(streamed=True),
+        dict(dtype=torch.bfloat16, region_size=5, downsample_factor=2),
+        dict(dtype=torch.float16, pixel_term='ce', activation='softmax', downsample='max'),
+        dict(channels=1, downsample_factor=16, region_size=1, ignored='exclude'),
+        dict(loss_lambda=1.0, pixel_term='ce'),
+        dict(covariance='relative', ridge=1e-6, nonnegative=False),
+    ],
+    ids=str,
+)
+def test_trial_finds_nothing_wrong(kind):
+    assert find_failure(**kind) is None
 
 
 def test_trial_is_on_its_devices_whatever_the_default_one():
     with torch.device('meta'):
-        assert trial.failure.__wrapped__(torch.device('cpu'), streamed=False) is None
+        assert find_failure() is None
 
 
 def test_trial_tells_of_a_wrong_gradient(monkeypatch):
     backward = launch.backward
     monkeypatch.setattr(launch, 'backward', lambda *call: 1.01 * backward(*call))
-    reason = trial.failure.__wrapped__(torch.device('cpu'), streamed=False)
-    assert 'the gradient was off by 1.0e-02' in reason
+    assert 'the gradient was off by 1.0e-02' in find_failure()
+    monkeypatch.setattr(launch, 'backward', lambda *call: 1.1 * backward(*call))
+    assert 'the gradient was off by' in find_failure(dtype=torch.bfloat16)
 
 
 def test_trial_tells_of_values_that_are_none(monkeypatch):
@@ -315,7 +334,7 @@ def test_trial_tells_of_values_that_are_none(monkeypatch):
         return terms._replace(total=terms.total * torch.nan), kept
 
     monkeypatch.setattr(launch, 'forward', break_value)
-    assert 'the loss was off by nan' in trial.failure.__wrapped__(torch.device('cpu'), False)
+    assert 'the loss was off by nan' in find_failure()
 
 
 def test_trial_tells_why_kernels_are_not_built(monkeypatch):
@@ -323,5 +342,6 @@ def test_trial_tells_why_kernels_are_not_built(monkeypatch):
         raise RuntimeError('Python.h:\n  no such file')
 
     monkeypatch.setattr(launch, 'forward', fail)
-    reason = trial.failure.__wrapped__(torch.device('cpu'), False)
-    assert reason == 'a trial of the kernels failed with RuntimeError: Python.h: no such file'
+    assert (
+        find_failure() == 'a trial of the kernels failed with RuntimeError: Python.h: no such file'
+    )

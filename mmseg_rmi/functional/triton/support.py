@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ def unsupported_reason(
     reason = _logits_reason(logits)
     for scale in parameters.scales:
         reason = reason or _region_reason(scale, size or logits.shape[2:], parameters.region_dtype)
-    reason = reason or _device_reason(logits.device) or _trial_reason(logits, size)
+    reason = reason or _device_reason(logits.device) or _trial_reason(logits, parameters, size)
     if reason is not None and logits.device.type == 'cuda' and not is_compiling():
         _log_once(reason)
     return reason
@@ -103,13 +104,19 @@ def _device_reason(device: torch.device) -> str | None:
     return missing_compiler()
 
 
-def _trial_reason(logits: Tensor, size: Sequence[int] | None) -> str | None:
+def _trial_reason(logits: Tensor, parameters: Parameters, size: Sequence[int] | None) -> str | None:
     if logits.device.type != 'cuda' or is_compiling() or not has_values(logits):
         return None
     if torch.cuda.is_current_stream_capturing():  # as it was, or was not, tried before
         return None
+    channels = 1 if logits.shape[1] == 1 else 3
     streamed = size is not None and tuple(size) != tuple(logits.shape[2:])
-    return trial.failure(logits.device, streamed)
+    for settings in parameters.scales or [parameters.settings]:
+        one_scale = replace(parameters, settings=settings, downsample_factors=None)
+        kind = trial.Kind(logits.device, one_scale, logits.dtype, channels, streamed)
+        if reason := trial.failure(kind):
+            return reason
+    return None
 
 
 def missing_compiler() -> str | None:
