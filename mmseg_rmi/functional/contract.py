@@ -156,6 +156,7 @@ def refuse_second_derivative() -> None:
     """
     if torch.is_grad_enabled():
         raise RuntimeError(
-            'the gradient of the RMI loss cannot be differentiated: call backward without '
-            "create_graph=True, or take impl='reference'"
+            'the gradient of this loss cannot be differentiated: call backward without '
+            "create_graph=True, or take RMILoss(impl='reference'), which with loss_lambda=1 is "
+            'SigmoidCrossEntropyLoss'
         )

@@ -26,7 +26,7 @@ from mmseg_rmi.functional.scales import as_factors
 from mmseg_rmi.functional.settings import RMISettings
 from mmseg_rmi.utils.checks import check_choice
 from mmseg_rmi.utils.labels import widen_labels
-from mmseg_rmi.utils.tracing import full_precision, needs_plain_operations
+from mmseg_rmi.utils.tracing import full_precision, is_transformed, needs_plain_operations
 
 IMPLEMENTATIONS = ('auto', 'reference', 'torch', 'triton')
 
@@ -181,6 +181,11 @@ def find_implementation(
         _refuse_softmax(parameters.settings)
     if impl == 'reference' or (impl == 'auto' and needs_plain_operations()):
         return reference.rmi_terms
+    if is_transformed():
+        raise ValueError(
+            f'impl={impl!r} works neither under torch.func nor with forward-mode derivatives: use '
+            "impl='auto'"
+        )
     if impl == 'torch':
         return blocked.rmi_terms
     reason = triton.unsupported_reason(logits, parameters, size)

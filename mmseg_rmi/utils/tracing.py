@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def is_compiling() -> bool:
@@ -50,11 +51,21 @@ def in_functorch() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def is_transformed() -> bool:
+    """Tell whether a transform of torch.func, or forward-mode AD, runs the calling code.
+
+    Example:
+        >>> with torch.autograd.forward_ad.dual_level():
+        ...     is_transformed()
+        True
+    """
+    return not is_compiling() and (in_functorch() or forward_ad._current_level >= 0)
+
+
 def needs_plain_operations() -> bool:
     """Tell whether the calling code may use nothing but differentiable operations of torch.
 
-    So it is under ``torch.func.grad`` and other transforms, and where torch.export or
-    torch.jit.trace records it.
+    So it is where it is transformed, and where torch.export or torch.jit.trace records it.
 
     Example:
         >>> bool(torch.func.vmap(lambda x: x + needs_plain_operations())(torch.zeros(1)))
@@ -63,7 +74,18 @@ def needs_plain_operations() -> bool:
     is_exporting = getattr(torch.compiler, 'is_exporting', None)  # from torch 2.7 on
     if torch.jit.is_tracing() or (is_exporting is not None and is_exporting()):
         return True
-    return not is_compiling() and in_functorch()
+    return is_transformed()
+
+
+def is_batched(gradient: Tensor) -> bool:
+    """Tell whether a backward pass with ``is_grads_batched=True`` brings several gradients at once.
+
+    Example:
+        >>> is_batched(torch.ones(2))
+        False
+    """
+    is_batched = getattr(torch._C._functorch, 'is_legacy_batchedtensor', None)
+    return is_batched is not None and not is_compiling() and is_batched(gradient)
 
 
 def unwrap(tensor: Tensor) -> Tensor:

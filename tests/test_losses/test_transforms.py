@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses import FakeTensorMode
+from torch.autograd import forward_ad
 
 from helpers.batches import make_batch
 from helpers.tolerances import assert_close
@@ -59,6 +60,51 @@ def test_vmap_gives_the_losses_and_gradients_of_the_images(loss):
         expected.backward()
         assert_close(value, expected)
         assert_close(gradient, image[0].grad)
+
+
+@every_loss
+def test_forward_mode_gives_the_derivative_along_a_direction(loss):
+    logits, labels = make_batch()
+    direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)).double()
+    with forward_ad.dual_level():
+        value = loss(forward_ad.make_dual(logits, direction), labels)
+        derivative = forward_ad.unpack_dual(value).tangent
+    logits.requires_grad_()
+    loss(logits, labels).backward()
+    assert_close(derivative, (logits.grad * direction).sum())
+
+
+@every_loss
+def test_a_vectorized_backward_pass_scales_the_gradient(loss):
+    logits, labels = make_batch()
+    logits.requires_grad_()
+    value, scales = loss(logits, labels), torch.tensor([1.0, -2.0]).double()
+    for _ in range(2):
+        options = dict(is_grads_batched=True, retain_graph=True)
+        (gradients,) = torch.autograd.grad(value, logits, scales, **options)
+        (gradient,) = torch.autograd.grad(value, logits, retain_graph=True)
+        assert_close(gradients[0], gradient)
+        assert_close(gradients[1], -2 * gradient)
+
+
+@pytest.mark.parametrize('impl', ['torch', 'triton'])
+def test_an_implementation_that_cannot_be_transformed_says_so(impl):
+    logits, labels = make_batch()
+    loss = RMILoss(impl=impl)
+    with pytest.raises(ValueError, match=f"impl='{impl}' works neither .* use impl='auto'"):
+        torch.func.grad(lambda logits: loss(logits, labels))(logits)
+    with forward_ad.dual_level(), pytest.raises(ValueError, match="use impl='auto'"):
+        loss(forward_ad.make_dual(logits, logits), labels)
+
+
+def test_the_remedy_for_second_derivatives_works():
+    logits, labels = make_batch(height=16, width=16)
+    loss, remedy = SigmoidCrossEntropyLoss(), RMILoss(loss_lambda=1, impl='reference')
+    scale = torch.ones((), dtype=torch.float64)
+    with pytest.raises(RuntimeError, match='loss_lambda=1 is SigmoidCrossEntropyLoss'):
+        torch.autograd.functional.hessian(lambda scale: loss(scale * logits, labels), scale)
+    second = torch.autograd.functional.hessian(lambda scale: remedy(scale * logits, labels), scale)
+    assert_close(second, torch.func.hessian(lambda scale: loss(scale * logits, labels))(scale))
 
 
 @every_loss

@@ -28,6 +28,7 @@ from mmseg_rmi.functional.contract import (
     working_dtype,
 )
 from mmseg_rmi.functional.maps import count_correct
+from mmseg_rmi.utils.tracing import is_batched
 
 
 def rmi_terms(
@@ -77,7 +78,9 @@ class _RMIFunction(torch.autograd.Function):
         if gradient is None:
             gradient = _gradient_memory(logits)
             forward_backward(ctx.parameters, gradient, logits, *others)
-        if not (host_can_read(scale) and scale == 1):
+        if is_batched(scale):
+            gradient = gradient * scale
+        elif not (host_can_read(scale) and scale == 1):
             gradient.mul_(scale)
         return gradient.to(logits.dtype), None, *[None] * len(others)
 
