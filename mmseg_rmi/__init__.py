@@ -19,13 +19,9 @@ __all__ = [
     'RMILoss',
     'SigmoidCrossEntropyLoss',
     'compat',
-    'datasets',
-    'decode_heads',
     'functional',
-    'hooks',
     'losses',
     'metrics',
-    'optim',
     'test_time',
 ]
 _NEED_MMSEGMENTATION = ('datasets', 'decode_heads', 'hooks', 'optim')
@@ -57,4 +53,5 @@ def __getattr__(name: str) -> ModuleType:
 
 
 if compat.is_mmsegmentation_installed():
+    __all__ += ['datasets', 'decode_heads', 'hooks', 'optim']
     _register()

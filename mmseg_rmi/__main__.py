@@ -7,6 +7,7 @@ bases; so MMSegmentation's own tools need it before they read a config.
 
 import runpy
 import sys
+from argparse import REMAINDER, ArgumentParser
 from pathlib import Path
 
 import mmseg_rmi  # noqa: F401 (prepares the framework and registers the losses)
@@ -14,8 +15,14 @@ import mmseg_rmi  # noqa: F401 (prepares the framework and registers the losses)
 
 def main() -> None:
     """Run the script that the command line names, with the arguments behind it."""
-    if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
-        sys.exit(f'usage: python -m mmseg_rmi SCRIPT [ARGUMENTS], got {sys.argv[1:]}')
+    parser = ArgumentParser(
+        prog='python -m mmseg_rmi', description='Run a script with the plugin imported first.'
+    )
+    parser.add_argument('script', help="a Python file, such as MMSegmentation's tools/train.py")
+    parser.add_argument('arguments', nargs=REMAINDER, help='the arguments of the script')
+    script = parser.parse_args().script
+    if not Path(script).is_file():
+        parser.error(f'there is no file {script}')
     del sys.argv[0]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
     runpy.run_path(sys.argv[0], run_name='__main__')

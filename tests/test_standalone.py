@@ -145,6 +145,28 @@ def test_what_needs_mmsegmentation_says_so() -> None:
     assert all(error.startswith('MMSegmentation is not installed: ') for error in errors)
 
 
+def test_everything_that_a_package_lists_can_be_imported_without_mmsegmentation() -> None:
+    code = """
+    for name in ('mmseg_rmi', 'mmseg_rmi.functional', 'mmseg_rmi.metrics', 'mmseg_rmi.test_time'):
+        exec(f'from {name} import *')
+    print(RMILoss.__name__, rmi_loss.__name__, boundary_iou.__name__, DenseCRF.__name__)
+    """
+    assert output_of(code, ABSENT) == 'RMILoss rmi_loss boundary_iou DenseCRF\n'
+
+
+@needs_mmsegmentation
+def test_names_of_the_packages_are_there_to_complete() -> None:
+    code = """
+    import mmseg_rmi
+    packages = [getattr(mmseg_rmi, name) for name in mmseg_rmi.__all__]
+    for package in (mmseg_rmi, *(each for each in packages if hasattr(each, '__path__'))):
+        missing = set(package.__all__) - set(dir(package))
+        assert not missing, missing
+    print('TrimapIoUMetric' in dir(mmseg_rmi.metrics), 'hooks' in mmseg_rmi.__all__)
+    """
+    assert output_of(code) == 'True True\n'
+
+
 @pytest.mark.parametrize('setting', [DOUBLED, BROKEN])
 def test_broken_mmsegmentation_leaves_the_losses_to_other_programs(setting: str) -> None:
     assert output_of('from mmseg_rmi import RMILoss; print(RMILoss().loss_name)', setting)

@@ -6,6 +6,7 @@ metrics for the evaluators of MMSegmentation, need MMSegmentation.
 
 from typing import TYPE_CHECKING
 
+from mmseg_rmi.compat import is_mmsegmentation_installed
 from mmseg_rmi.metrics.boundary_iou import boundary_iou
 from mmseg_rmi.metrics.region_scores import region_scores
 from mmseg_rmi.metrics.trimap_iou import trimap_iou
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
     from mmseg_rmi.metrics.region_mutual_information_metric import RegionMutualInformationMetric
     from mmseg_rmi.metrics.trimap_iou_metric import TrimapIoUMetric
 
-__all__ = [
-    'BoundaryIoUMetric',
-    'ClasswiseIoUMetric',
-    'RegionMutualInformationMetric',
-    'TrimapIoUMetric',
-    'boundary_iou',
-    'region_scores',
-    'trimap_iou',
-]
+__all__ = ['boundary_iou', 'region_scores', 'trimap_iou']
+if is_mmsegmentation_installed():
+    __all__ += [
+        'BoundaryIoUMetric',
+        'ClasswiseIoUMetric',
+        'RegionMutualInformationMetric',
+        'TrimapIoUMetric',
+    ]
 
 __getattr__ = import_on_demand(
     __name__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,14 +16,17 @@ def import_on_demand(package: str, modules: Mapping[str, str]) -> Callable[[str]
         modules: the module of each of these names, relative to the package.
 
     Returns:
-        A function that imports the module of a name and returns the object of that name. Where
-        MMSegmentation is not installed, or installed twice, it raises an ImportError that says so.
+        A function that imports the module of a name, and puts the object of that name into the
+        package. Where MMSegmentation is not installed, or installed twice, it raises an ImportError
+        that says so.
     """
 
     def import_name(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f'module {package!r} has no attribute {name!r}')
         importlib.import_module('mmseg_rmi.registry')
-        return getattr(importlib.import_module(f'{package}.{modules[name]}'), name)
+        value = getattr(importlib.import_module(f'{package}.{modules[name]}'), name)
+        setattr(sys.modules[package], name, value)
+        return value
 
     return import_name

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import mmseg
+import pytest
 from mmengine.config import Config
 
 from helpers.imports import can_import
@@ -38,8 +39,23 @@ def test_mmsegmentations_own_tool_trains_a_config_with_such_a_base(scenes, tmp_p
     assert (tmp_path / 'run' / 'iter_2.pth').is_file()
 
 
-def test_a_missing_script_is_named():
-    process = start(sys.executable, '-m', 'mmseg_rmi', 'missing.py')
+@pytest.mark.parametrize(
+    ('arguments', 'code', 'expected'),
+    [
+        (['--help'], 0, 'usage: python -m mmseg_rmi'),
+        ([], 2, 'error: the following arguments are required: script'),
+        (['missing.py', '--amp'], 2, 'error: there is no file missing.py'),
+    ],
+)
+def test_a_script_is_asked_for(arguments, code, expected):
+    process = start(sys.executable, '-m', 'mmseg_rmi', *arguments)
     said, _ = process.communicate()
-    assert process.returncode == 1
-    assert "usage: python -m mmseg_rmi SCRIPT [ARGUMENTS], got ['missing.py']" in said
+    assert process.returncode == code
+    assert expected in said
+
+
+def test_a_script_gets_its_arguments_as_they_are(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text('import sys; print(sys.argv[1:])')
+    arguments = ['--help', 'x', '--', '--cfg-options', 'a=1']
+    assert str(arguments) in run(sys.executable, '-m', 'mmseg_rmi', script, *arguments)
