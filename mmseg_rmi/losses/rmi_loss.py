@@ -127,7 +127,8 @@ class RMILoss(SegmentationLoss):
             reduction_override: None or ``'mean'``.
 
         Returns:
-            Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not.
+            Scalar in nats, float32 (float64 for float64 logits); not finite if a logit is not, or
+            if a sum of them overflows, as that of cross entropy.
 
         Raises:
             ValueError: shapes, devices, labels or reduction that do not fit, maps too small.

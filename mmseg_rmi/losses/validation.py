@@ -105,8 +105,9 @@ def _check_logits(name: str, logits: object) -> None:
         )
     if logits.dim() != 4:
         raise ValueError(
-            f'{name} must be B x C x H x W, got shape {tuple(logits.shape)}: regions need images '
-            '(which the B x C x points of a PointHead are not)'
+            f'{name} must be B x C x H x W, got shape {tuple(logits.shape)}: add what is missing, '
+            f'{name}[:, None] for one class or {name}[None] for one image; the B x C x points of a '
+            'PointHead form no regions'
         )
     if logits.numel() == 0:
         raise ValueError(f'{name} of shape {tuple(logits.shape)} are empty: skip such a batch')
@@ -221,9 +222,15 @@ def _check_reduction(reduction_override: str | None, avg_factor: float | None) -
 def _check_map(name: str, values: Tensor, others: str, logits: Tensor) -> None:
     expected = (logits.shape[0], *logits.shape[2:])
     if values.shape != expected:
+        mend = ''
+        if values.dim() == 3 and len(values) == len(logits):
+            mend = (
+                f': resize the {others} to the labels (torch.nn.functional.interpolate), or take '
+                'RMILoss.stream, which does so'
+            )
         raise ValueError(
             f'{name} must be B x H x W = {expected} like the {others} {tuple(logits.shape)}, '
-            f'got {tuple(values.shape)}'
+            f'got {tuple(values.shape)}{mend}'
         )
 
 

@@ -55,6 +55,16 @@ def test_channel_masked_by_the_least_number_is_finite(loss):
 
 
 @every_loss
+@pytest.mark.parametrize('magnitude', [1e20, 1e34, 1e38, 3e38])
+def test_huge_logits_give_a_finite_loss_or_stop_the_step(loss, magnitude):
+    logits, labels = make_batch()
+    logits = (magnitude * logits / logits.abs().max()).float()
+    measured, gradient = value_and_gradient(loss, logits, labels)
+    assert measured.isfinite() or magnitude > 1e36
+    assert gradient.isfinite().all() if measured.isfinite() else gradient.isnan().all()
+
+
+@every_loss
 @every_value
 def test_bad_logits_of_a_batch_without_a_valid_pixel_are_not_hidden(loss, value):
     logits, labels = make_batch()

@@ -41,6 +41,23 @@ def test_logits_must_be_4d(loss, shape, seen):
 
 
 @every_loss
+def test_what_is_missing_of_logits_is_added_as_the_error_says(loss):
+    logits, labels = make_batch()
+    with pytest.raises(ValueError, match=r'logits\[:, None\] for one class or logits\[None\] for'):
+        loss(logits[0], labels[0])
+    assert loss(logits[0][None], labels[0][None]).isfinite()
+
+
+def test_logits_of_another_size_train_as_the_error_says():
+    logits, labels = make_batch(height=32, width=32)
+    low = logits[..., ::2, ::2]
+    with pytest.raises(ValueError, match=r'\(torch.nn.functional.interpolate\), or .*stream'):
+        RMILoss()(low, labels)
+    full = F.interpolate(low, labels.shape[1:], mode='bilinear')
+    assert_close(RMILoss().stream(low, labels, align_corners=False).total, RMILoss()(full, labels))
+
+
+@every_loss
 @pytest.mark.parametrize('shape', [(0, 3, 31, 37), (2, 0, 31, 37), (2, 3, 0, 37)])
 def test_logits_must_hold_something(loss, shape):
     labels = torch.zeros(shape[0], *shape[2:], dtype=torch.long)
