@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mmseg_rmi.utils.checks import check_integer, check_number
 
@@ -69,8 +70,10 @@ class DenseCRF:
                 'takes a C++ compiler such as g++, and a minute)'
             )
 
-    def __call__(self, distribution: np.ndarray, image: np.ndarray) -> np.ndarray:
+    def __call__(self, distribution: ArrayLike, image: ArrayLike) -> np.ndarray:
         """Infer the posterior of every pixel's label.
+
+        Arrays, or tensors on the CPU.
 
         Args:
             distribution: ``C x H x W``, floating point, C at least 2, sums to 1 over the classes.
@@ -82,6 +85,7 @@ class DenseCRF:
         # Imported late: without a compiler, the rest of the package still works.
         from pydensecrf.densecrf import DenseCRF2D
 
+        distribution, image = np.asarray(distribution), np.asarray(image)
         _check_inputs(distribution, image)
         classes, height, width = distribution.shape
         energy = -np.log(np.clip(distribution, LEAST_PROBABILITY, 1), dtype=np.float32)

@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+import torch
 
 from helpers.crf_oracle import posterior, softmax
 from mmseg_rmi.test_time import DenseCRF
@@ -44,6 +45,12 @@ def test_memory_layout_does_not_matter():
     crf = DenseCRF(2)
     strange = crf(np.asfortranarray(distribution.astype(np.float32)), image[..., ::-1][..., ::-1])
     np.testing.assert_allclose(strange, crf(distribution, image), atol=1e-5)
+
+
+@needs_pydensecrf
+def test_tensors_are_taken_as_arrays_are():
+    case = drawn_case(3)
+    assert np.array_equal(DenseCRF(1)(*map(torch.from_numpy, case)), DenseCRF(1)(*case))
 
 
 @needs_pydensecrf
