@@ -262,6 +262,22 @@ def test_folder_without_a_test_is_refused(tmp_path):
         tables.read_results([tmp_path / 'missing.jsonl'])
 
 
+def test_a_broken_file_of_results_is_named(tmp_path):
+    leave_test(tmp_path / 'run')
+    (report,) = (file for file in tmp_path.glob('**/*.json') if file.stem == file.parent.name)
+    report.write_text('{"mIoU": ')
+    with pytest.raises(ValueError, match=f'{report} is not whole .*: test again'):
+        tables.read_results([tmp_path])
+    study = tmp_path / 'results.jsonl'
+    for line, complaint in (
+        ('{"cell": "voc', 'not whole'),
+        ('{"a": 1}', 'no result of tools/study'),
+    ):
+        study.write_text(f'\n{line}\n')
+        with pytest.raises(ValueError, match=f'{study}, line 2, is {complaint}'):
+            tables.read_results([study])
+
+
 def test_formats_say_the_same(tmp_path):
     cell, table = formats['Cell'], formats['Table']
     made = table('A & B', ['name', 'IoU'], [[[cell('CE'), cell('1.00 ± 0.10', bold=True)]]], 'note')

@@ -24,6 +24,7 @@ from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tools.analysis.figure_theme import THEMES, apply_theme, save
 from tools.analysis.named_folders import parse_named_folders
+from tools.analysis.results import read_metrics
 
 Series = tuple[list[float], list[float]]
 
@@ -67,7 +68,7 @@ def read_run(name: str, folder: Path) -> Run:
     for file in sorted(results, key=lambda file: file.stem, reverse=True):  # newest first
         widths = {
             int(found[1]): value
-            for key, value in json.loads(file.read_text()).items()
+            for key, value in read_metrics(file).items()
             if (found := TRIMAP.fullmatch(key))
         }
         if widths:

@@ -127,8 +127,19 @@ def read_folder(folder: Path) -> Iterator[TestResult]:
             f'{folder} is not a folder: give work dirs of tools/test.py, or results of tools/study'
         )
     for report in sorted(_reports(folder)):
-        metrics = json.loads(report.read_text())
-        yield make_result(report.parent.parent, read_config(report), metrics)
+        yield make_result(report.parent.parent, read_config(report), read_metrics(report))
+
+
+def read_metrics(report: Path) -> dict[str, Any]:
+    """Read the file that a test leaves in its folder.
+
+    Raises:
+        ValueError: it is cut off, or otherwise no JSON.
+    """
+    try:
+        return json.loads(report.read_text())
+    except ValueError as error:
+        raise ValueError(f'{report} is not whole ({error}): test again, or delete it') from error
 
 
 def read_study(file: Path) -> Iterator[TestResult]:

@@ -18,16 +18,29 @@ def read_entries(file: Path) -> list[Entry]:
     """Read the lines of a file of results.
 
     Raises:
-        ValueError: there is no such file, or no line in it.
+        ValueError: there is no such file, no line in it, or one that is no result.
     """
     if not file.is_file():
         raise ValueError(f'{file} is not a file: python tools/study run --results {file} writes it')
-    entries = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+    lines = enumerate(file.read_text().splitlines(), start=1)
+    entries = [
+        _read_entry(line, f'{file}, line {number},') for number, line in lines if line.strip()
+    ]
     if not entries:
         raise ValueError(
             f'{file} holds no result yet: python tools/study run --results {file} adds them'
         )
     return entries
+
+
+def _read_entry(line: str, place: str) -> Entry:
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f'{place} is not whole ({error}): delete the line') from error
+    if not isinstance(entry, dict) or 'cell' not in entry:
+        raise ValueError(f'{place} is no result of tools/study, which has a cell: delete the line')
+    return entry
 
 
 class Results:
