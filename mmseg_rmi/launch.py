@@ -20,7 +20,11 @@ from mmseg.registry import HOOKS, RUNNERS
 
 from mmseg_rmi import checkpoints
 from mmseg_rmi.hooks import CheckProcessesHook, CheckWeightsHook
-from mmseg_rmi.utils.command_line import add_debug_argument, setting
+from mmseg_rmi.utils.command_line import (
+    add_debug_argument,
+    end_at_once_by_signals,
+    setting,
+)
 
 # Where a launcher that is not torchrun keeps what torch.distributed reads from the environment.
 RANK_VARIABLES = {
@@ -146,6 +150,8 @@ def build_runner(cfg: Config, notes: Iterable[str] = ()) -> Runner:
         notes: What its log shall begin with.
     """
     checkpoints.load_checkpoints_safely()
+    if cfg.launcher != 'none':
+        end_at_once_by_signals()
     notes = [*notes, *(fall_back_to_cpu(cfg) if get_device() == 'cpu' else [])]
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if isinstance(runner, Runner):  # others may load weights in parts

@@ -52,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(main, interrupted='Interrupted: --resume goes on from the newest checkpoint.')

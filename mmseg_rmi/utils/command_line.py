@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import re
 import select
@@ -11,10 +12,11 @@ import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from types import FrameType
 
 USAGE_ERROR = 2  # as argparse exits
-INTERRUPTED = 130  # as shells report SIGINT
-PIPE_CLOSED = 141  # and SIGPIPE
+PIPE_CLOSED = 141  # as shells report SIGPIPE
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 # The message of an error from a worker of torch's DataLoader: its traceback, then the error.
 IN_WORKER = re.compile(
@@ -44,20 +46,29 @@ def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> N
     its log file gets the traceback in any case. Nothing is said where the output goes to a program
     that has read enough, such as ``head``.
 
+    SIGTERM, by which clusters end a job, and SIGHUP, by which a terminal does, are told and logged
+    as Ctrl-C is. A second signal ends the process at once.
+
     Args:
         main: what it returns becomes the exit code; None is success.
         interrupted: what to say on Ctrl-C.
     """
+    for number in STOP_SIGNALS[1:]:
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, _interrupt)
     debug = '--debug' in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != '--debug']
     try:
         code = main()
         sys.stdout.flush()
         sys.exit(code)  # type: ignore[arg-type]
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the next one ends the process at once
-        print(interrupted, file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        end_at_once_by_signals()
+        sent = interrupt.args[0] if interrupt.args else signal.SIGINT
+        said = interrupted if sent == signal.SIGINT else f'{sent.name}: {interrupted}'
+        _write_to_log_file(said, 'WARNING')
+        print(said, file=sys.stderr)
+        sys.exit(128 + sent)  # as shells report it
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _is_output_closed():
             sys.exit(PIPE_CLOSED)
@@ -66,6 +77,27 @@ def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> N
         _write_to_log_file(traceback.format_exc())
         print(f'{_one_line(error)} (--debug shows the traceback)', file=sys.stderr)
         sys.exit(USAGE_ERROR)
+
+
+def end_at_once_by_signals() -> None:
+    """Let a signal end this process without a word.
+
+    Processes of a distributed run wait for each other in torch, where no handler of Python is
+    called: whoever unwound first would leave the others waiting. Their launcher says what ended
+    them.
+    """
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise a KeyboardInterrupt that tells the signal; in forked processes, just end."""
+    if multiprocessing.parent_process() is not None:
+        end_at_once_by_signals()
+        os.kill(os.getpid(), number)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises for workers that also got it
+    raise KeyboardInterrupt(signal.Signals(number))
 
 
 def _is_output_closed() -> bool:
@@ -103,7 +135,7 @@ def _one_line(error: Exception) -> str:
     return f'{name}: {said}' if said else name
 
 
-def _write_to_log_file(text: str) -> None:
+def _write_to_log_file(text: str, level: str = 'ERROR') -> None:
     """Write to the log file of MMEngine, if a run has opened one, but not to the terminal."""
     if sys.modules.get('mmengine') is None:
         return
@@ -115,5 +147,7 @@ def _write_to_log_file(text: str) -> None:
     for logger in MMLogger._instance_dict.values():
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
-                record = logger.makeRecord(logger.name, logging.ERROR, '', 0, text, (), None)
+                record = logger.makeRecord(
+                    logger.name, logging.getLevelName(level), '', 0, text, (), None
+                )
                 handler.handle(record)

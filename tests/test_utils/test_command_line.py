@@ -10,7 +10,7 @@ import pytest
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader, Dataset
 
-from helpers.tool_runs import ROOT, TOOLS, start
+from helpers.tool_runs import ROOT, TOOLS, run, start
 from mmseg_rmi.utils.command_line import run_tool
 
 
@@ -100,6 +100,45 @@ run_tool(lambda: os.kill(os.getpid(), signal.SIGINT))
     said, _ = tool.communicate()
     assert said == 'Interrupted.\n'
     assert tool.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_a_tool_and_its_workers_is_told_and_logged_as_ctrl_c_is(tmp_path, number):
+    program = tmp_path / 'stopped.py'
+    program.write_text(f"""
+import os
+from mmengine.logging import MMLogger
+from torch.utils.data import DataLoader
+from mmseg_rmi.utils.command_line import run_tool
+
+def main():
+    MMLogger.get_instance('stopped', log_file={str(tmp_path / 'run.log')!r})
+    try:
+        for _ in DataLoader(range(8), num_workers=2):
+            os.killpg(0, {number:d})
+    finally:
+        print('unwound', flush=True)
+
+os.setsid()
+run_tool(main)
+""")
+    tool = start(sys.executable, program)
+    said, _ = tool.communicate()
+    assert said == f'unwound\n{number.name}: Interrupted.\n'
+    assert tool.returncode == 128 + number
+    assert f'{number.name}: Interrupted.' in (tmp_path / 'run.log').read_text()
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    program = tmp_path / 'ignores.py'
+    program.write_text("""
+import os, signal
+from mmseg_rmi.utils.command_line import run_tool
+
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup starts a program
+run_tool(lambda: os.kill(os.getpid(), signal.SIGHUP))
+""")
+    assert run(sys.executable, program) == ''
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
