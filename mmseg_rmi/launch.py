@@ -5,7 +5,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mmseg.registry import HOOKS, RUNNERS
 
 from mmseg_rmi import checkpoints
 from mmseg_rmi.hooks import CheckProcessesHook, CheckWeightsHook
+from mmseg_rmi.resume import find_other_folders
 from mmseg_rmi.utils.command_line import (
     add_debug_argument,
     end_at_once_by_signals,
@@ -177,16 +178,25 @@ def save_atomically(cfg: Config) -> None:
 
 @contextmanager
 def exclusive(cfg: Config) -> Iterator[None]:
-    """Keep the work dir for this training while it runs, in the first of its processes.
+    """Keep the folders of a training for it while it runs, in the first of its processes.
+
+    What a killed one was writing there is deleted.
 
     Raises:
-        ValueError: another training has it, or nothing can be written to it.
+        ValueError: another training has one of them, or nothing can be written to it.
     """
     rank = RANK_VARIABLES.get(cfg.launcher, {}).get('RANK', 'RANK')
-    if cfg.launcher != 'none' and os.environ.get(rank, '0') != '0':
+    with ExitStack() as locks:
+        if cfg.launcher == 'none' or os.environ.get(rank, '0') == '0':
+            for folder in (Path(cfg.work_dir), *find_other_folders(cfg)):
+                locks.enter_context(_locked(folder))
+                for partial in folder.glob('*.pth.partial'):
+                    partial.unlink()
         yield
-        return
-    folder = Path(cfg.work_dir)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / '.lock').open('a+')
@@ -197,8 +207,9 @@ def exclusive(cfg: Config) -> Iterator[None]:
         ) from error
     with file as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            # Of this process alone: workers of one that was killed do not keep the lock.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
             lock.seek(0)
             raise ValueError(
                 f'another training ({lock.read().strip()}) is at work in {folder}: wait for its '

@@ -34,7 +34,7 @@ def resume_from_newest(cfg: Config) -> list[str]:
         ValueError: there are checkpoints, but none is whole; or the newest was written by a
             training with other losses.
     """
-    path, broken = find_newest_checkpoint(Path(cfg.work_dir), *_other_folders(cfg))
+    path, broken = find_newest_checkpoint(Path(cfg.work_dir), *find_other_folders(cfg))
     if path is None and broken:
         raise ValueError(
             f'no checkpoint in {cfg.work_dir} is whole ({_named(broken)}): move them away, and '
@@ -78,7 +78,7 @@ def find_newest_checkpoint(work_dir: Path, *others: Path) -> tuple[Path | None, 
     return None, broken
 
 
-def _other_folders(cfg: Config) -> list[Path]:
+def find_other_folders(cfg: Config) -> list[Path]:
     """Return the local folder outside of the work dir that MMEngine's hook saves to, if any."""
     saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     folder = str(saving.get('out_dir') or '')

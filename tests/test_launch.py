@@ -1,5 +1,6 @@
 import argparse
 import os
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -135,6 +136,19 @@ def test_what_was_replaced_goes_to_the_log(cfg, monkeypatch):
     monkeypatch.setattr(launch.Runner, 'from_cfg', lambda cfg: runner)
     launch.build_runner(cfg)
     assert log == ['No GPU: plain BN takes the place of SyncBN.']
+
+
+@pytest.mark.parametrize(('launcher', 'at_once'), [('pytorch', True), ('none', False)])
+def test_a_signal_ends_a_process_that_others_wait_for_at_once(cfg, monkeypatch, launcher, at_once):
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(launch.Runner, 'from_cfg', lambda cfg: None)
+    cfg.launcher = launcher
+    try:
+        launch.build_runner(cfg)
+        assert (signal.getsignal(signal.SIGINT) == signal.SIG_DFL) is at_once
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_without_a_gpu_processes_talk_over_gloo(cfg, started_groups):

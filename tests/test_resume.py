@@ -1,5 +1,6 @@
 """Runs that end early go on from the newest whole checkpoint, and as the same training."""
 
+import contextlib
 import errno
 import itertools
 import multiprocessing
@@ -15,7 +16,7 @@ from mmengine.config import Config
 from mmengine.fileio import LocalBackend
 
 from helpers.killed_training import ITERATIONS, train, train_and_die
-from helpers.tool_runs import config, load_tool
+from helpers.tool_runs import TIMEOUT, config, load_tool
 from mmseg_rmi import launch, resume
 
 MOMENTS = (
@@ -244,16 +245,67 @@ def test_nothing_of_a_checkpoints_config_is_run(tmp_path):
     assert not (tmp_path / 'trace').exists()
 
 
+def lock_and_say_so(cfg, said, worker):
+    with launch.exclusive(cfg):
+        if not worker or os.fork() == 0:  # as workers of a data loader are
+            said.send(os.getpid())
+        time.sleep(TIMEOUT)
+
+
+@contextlib.contextmanager
+def locked(cfg, worker=False):
+    """Another process that has the folders of a training, or a worker of it, if that is asked."""
+    context = multiprocessing.get_context('fork')
+    said, saying = context.Pipe()
+    training = context.Process(target=lock_and_say_so, args=(cfg, saying, worker))
+    training.start()
+    pid = said.recv()
+    try:
+        yield training
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        training.kill()
+        training.join()
+
+
 def test_a_second_training_in_a_folder_refuses(tmp_path, monkeypatch):
     train_tool = load_tool('train.py')
     monkeypatch.setattr(sys, 'argv', ['train.py', config('rmi'), '--work-dir', str(tmp_path)])
+    cfg = Config(dict(work_dir=str(tmp_path), launcher='none'))
     with (
-        launch.exclusive(Config(dict(work_dir=str(tmp_path), launcher='none'))),
-        pytest.raises(ValueError, match=r'another training \(process \d+ on .*\) is at work in'),
+        locked(cfg) as other,
+        pytest.raises(
+            ValueError, match=rf'another training \(process {other.pid} on .*\) is at wo'
+        ),
     ):
         train_tool.main()
-    with launch.exclusive(Config(dict(work_dir=str(tmp_path), launcher='none'))):
+    with launch.exclusive(cfg):
         pass  # it is free again
+
+
+def test_a_second_training_that_saves_to_the_same_folder_refuses(tmp_path):
+    hooks = dict(checkpoint=dict(out_dir=str(tmp_path / 'scratch')))
+    one, other = (
+        Config(dict(work_dir=str(tmp_path / name / 'run'), launcher='none', default_hooks=hooks))
+        for name in 'ab'
+    )
+    with (
+        locked(one),
+        pytest.raises(ValueError, match=f'is at work in {tmp_path}/scratch/run: '),
+        launch.exclusive(other),
+    ):
+        pass
+
+
+def test_what_a_killed_training_leaves_is_in_nobodys_way(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path), launcher='none'))
+    (tmp_path / 'best_mIoU_iter_2.pth.partial').touch()
+    (tmp_path / 'iter_2.pth').touch()
+    with locked(cfg, worker=True) as training:
+        training.kill()
+        training.join()
+        with launch.exclusive(cfg):
+            assert [path.name for path in tmp_path.glob('*.pth*')] == ['iter_2.pth']
 
 
 def test_resume_in_a_config_is_an_order_to_resume(tmp_path, monkeypatch):
