@@ -57,7 +57,9 @@ def resume_from_newest(cfg: Config) -> list[str]:
 
 
 def find_newest_checkpoint(work_dir: Path, *others: Path) -> tuple[Path | None, list[Path]]:
-    """Find the whole checkpoint of the highest number, and the broken ones above it.
+    """Find the whole checkpoint of the highest iteration, and the broken ones above it.
+
+    Names tell it, whatever the clock was; numbers of epochs and iterations are not compared.
 
     Args:
         work_dir: of the training, with the name of its last checkpoint.
@@ -70,8 +72,9 @@ def find_newest_checkpoint(work_dir: Path, *others: Path) -> tuple[Path | None, 
     if named and Path(named).exists():  # perhaps in another folder, or of another name
         paths = {path for path in paths if not (path.exists() and path.samefile(named))}
         paths.add(Path(named))
+    kinds = {path.name.rpartition('_')[0] for path in paths}
     broken: list[Path] = []
-    for path in sorted(paths, key=_number, reverse=True):
+    for path in sorted(paths, key=_iteration if len(kinds) > 1 else _number, reverse=True):
         if path.is_dir() or is_whole_archive(path):
             return path, broken
         broken.append(path)
@@ -171,12 +174,15 @@ def read_config(path: Path) -> dict[str, Any]:
     Returns:
         The settings that are written as literals and calls of ``dict``; empty without a config.
     """
+    return _parse(_read_meta(path).get('cfg', ''))
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-        text = checkpoint.get('meta', {}).get('cfg', '')
+        return dict(checkpoint.get('meta', {}))
     except Exception:  # whoever loads it next says what is wrong with it
         return {}
-    return _parse(text)
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -210,6 +216,10 @@ def _kind(loss: Any) -> str:
     kind = loss.get('type') if isinstance(loss, dict) else loss
     found = MODELS.get(kind) if isinstance(kind, str) else kind
     return getattr(found, '__name__', str(kind))
+
+
+def _iteration(path: Path) -> int:
+    return _read_meta(path).get('iter', _number(path))
 
 
 def _number(path: Path) -> int:

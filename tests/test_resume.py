@@ -132,6 +132,18 @@ def test_a_checkpoint_spoilt_inside_is_passed_over(tmp_path):
     assert 'iter_40.pth (9 bytes), iter_30.pth (11 bytes), iter_20.pth (' in notes[0]
 
 
+@pytest.mark.parametrize(('last', 'chosen'), [(1, 'epoch_3'), (0.5, 'iter_20')])
+def test_epochs_and_iterations_are_compared_by_what_was_trained(tmp_path, last, chosen):
+    for name, iteration in dict(iter_10=10, epoch_2=16, iter_20=20, epoch_3=24).items():
+        torch.save({'meta': {'iter': iteration}}, tmp_path / f'{name}.pth')
+    newest = tmp_path / 'epoch_3.pth'
+    newest.write_bytes(newest.read_bytes()[: int(last * newest.stat().st_size)])
+    for path in tmp_path.iterdir():  # as a clock that jumps would have them
+        os.utime(path, (0, -int(path.stem.rpartition('_')[2])))
+    found, _ = resume.find_newest_checkpoint(tmp_path)
+    assert found.stem == chosen
+
+
 def test_without_a_whole_checkpoint_the_cut_ones_are_named(tmp_path):
     folder = work_dir_with(tmp_path, iter_20=0.5)
     with pytest.raises(ValueError, match=r'no checkpoint in .* is whole \(iter_20\.pth .*--resume'):

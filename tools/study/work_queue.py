@@ -120,7 +120,9 @@ class WorkQueue:
 
     def _clear(self, job: Job) -> None:
         """Delete the checkpoints that no cell needs any more."""
-        checkpoints = sorted(job.folder.glob('iter_*.pth'), key=lambda file: file.stat().st_mtime)
+        checkpoints = sorted(
+            job.folder.glob('iter_*.pth'), key=lambda file: int(file.stem.removeprefix('iter_'))
+        )
         for file in checkpoints[: None if job.cell.tunes else -1]:
             file.unlink()
 
