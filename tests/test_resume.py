@@ -18,6 +18,7 @@ from mmengine.fileio import LocalBackend
 from helpers.killed_training import ITERATIONS, train, train_and_die
 from helpers.tool_runs import TIMEOUT, config, load_tool
 from mmseg_rmi import launch, resume
+from mmseg_rmi.checkpoints import is_whole_archive
 
 MOMENTS = (
     'first iteration',
@@ -44,9 +45,18 @@ def processes():
     return context
 
 
+def weights(work_dir):
+    """Those at the end, and their running averages."""
+    saved = torch.load(work_dir / f'iter_{ITERATIONS}.pth', weights_only=True)
+    averages = {f'average of {name}': each for name, each in saved['ema_state_dict'].items()}
+    return saved['state_dict'] | averages
+
+
 @pytest.fixture(scope='module')
 def undisturbed(tmp_path_factory):
-    return train(tmp_path_factory.mktemp('undisturbed')).model.state_dict()
+    work_dir = tmp_path_factory.mktemp('undisturbed')
+    train(work_dir)
+    return weights(work_dir)
 
 
 @pytest.mark.parametrize('number', SIGNALS, ids=lambda number: number.name)
@@ -59,19 +69,19 @@ def test_a_killed_run_loses_nothing(processes, undisturbed, tmp_path, moment, nu
     newest, _ = resume.find_newest_checkpoint(tmp_path)
     assert (newest is None) == (moment == 'first iteration')
 
-    resumed = train(tmp_path, resuming=True)
-    assert resumed.iter == ITERATIONS
-    for name, value in resumed.model.state_dict().items():
-        assert torch.equal(value, undisturbed[name])
+    assert train(tmp_path, resuming=True).iter == ITERATIONS
+    resumed = weights(tmp_path)
+    assert [name for name in undisturbed if not torch.equal(resumed[name], undisturbed[name])] == []
+    (best,) = tmp_path.glob('best_largest_iter_*.pth')
+    assert is_whole_archive(best)
 
 
 def test_a_clock_that_jumps_changes_nothing(undisturbed, tmp_path, monkeypatch):
     jumps = itertools.cycle([0, -86_400, 1e6, -3600])
     monkeypatch.setattr(time, 'time', lambda now=time.time: now() + next(jumps))
     train(tmp_path)
-    saved = torch.load(tmp_path / f'iter_{ITERATIONS}.pth')
-    for name, value in saved['state_dict'].items():
-        assert torch.equal(value, undisturbed[name])
+    jumped = weights(tmp_path)
+    assert [name for name in undisturbed if not torch.equal(jumped[name], undisturbed[name])] == []
 
 
 def test_a_full_disk_costs_neither_the_checkpoint_before_nor_leaves_a_part(tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ class KillHook(Hook):
         if self.moment == 'validating' and batch_idx == 1:
             os.kill(os.getpid(), self.number)
 
-    def after_val(self, runner) -> None:
+    def after_val_epoch(self, runner, metrics=None) -> None:
         if self.moment == 'writing the best':
             arm('writing', self.number)
 
@@ -141,7 +141,7 @@ def train(work_dir: Path, *hooks: Hook, resuming: bool = False) -> Runner:
         val_evaluator=[Largest()],
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)),
         default_hooks=dict(checkpoint=save),
-        custom_hooks=list(hooks),
+        custom_hooks=[dict(type='EMAHook', momentum=0.1), *hooks],
         randomness=dict(seed=0),
         default_scope='mmseg',
         experiment_name=f'{work_dir.name}_{resuming}_{os.getpid()}',
