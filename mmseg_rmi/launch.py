@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS, RUNNERS
 
 from mmseg_rmi import checkpoints
-from mmseg_rmi.hooks import CheckProcessesHook, CheckWeightsHook
+from mmseg_rmi.hooks import CheckProcessesHook, CheckWeightsHook, ResumedValidationHook
 from mmseg_rmi.resume import find_other_folders
 from mmseg_rmi.utils.command_line import (
     add_debug_argument,
@@ -157,6 +157,7 @@ def build_runner(cfg: Config, notes: Iterable[str] = ()) -> Runner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if isinstance(runner, Runner):  # others may load weights in parts
         runner.register_hook(CheckWeightsHook())
+        runner.register_hook(ResumedValidationHook())
         if runner.distributed:
             runner.register_hook(CheckProcessesHook())
     for note in notes:

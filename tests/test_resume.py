@@ -14,8 +14,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.fileio import LocalBackend
+from mmengine.hooks import Hook
 
-from helpers.killed_training import ITERATIONS, train, train_and_die
+from helpers.killed_training import ITERATIONS, KILLED_AT, train, train_and_die
 from helpers.tool_runs import TIMEOUT, config, load_tool
 from mmseg_rmi import launch, resume
 from mmseg_rmi.checkpoints import is_whole_archive
@@ -73,7 +74,40 @@ def test_a_killed_run_loses_nothing(processes, undisturbed, tmp_path, moment, nu
     resumed = weights(tmp_path)
     assert [name for name in undisturbed if not torch.equal(resumed[name], undisturbed[name])] == []
     (best,) = tmp_path.glob('best_largest_iter_*.pth')
+    assert best.name == f'best_largest_iter_{KILLED_AT}.pth'
     assert is_whole_archive(best)
+
+
+class Stop(Hook):
+    """Raise an error in the last validation, or after the first, of which the best was saved."""
+
+    def __init__(self, validating: bool) -> None:
+        self.validating = validating
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        if self.validating and runner.iter == ITERATIONS:
+            raise RuntimeError('stopped')
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if not self.validating and runner.iter == KILLED_AT + 1:
+            raise RuntimeError('stopped')
+
+
+class Count(Hook):
+    validations = 0
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.validations += 1
+
+
+@pytest.mark.parametrize('epochs', [False, True])
+@pytest.mark.parametrize('validating', [False, True])
+def test_a_resumed_run_makes_the_last_validation_and_no_other_again(tmp_path, validating, epochs):
+    with pytest.raises(RuntimeError, match='stopped'):
+        train(tmp_path, Stop(validating), epochs=epochs)
+    count = Count()
+    train(tmp_path, count, epochs=epochs, resuming=True)
+    assert count.validations == 1
 
 
 def test_a_clock_that_jumps_changes_nothing(undisturbed, tmp_path, monkeypatch):

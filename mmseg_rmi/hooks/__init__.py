@@ -9,6 +9,7 @@ from mmseg_rmi.hooks.check_weights_hook import CheckWeightsHook
 from mmseg_rmi.hooks.keep_images_hook import KeepImagesHook
 from mmseg_rmi.hooks.main_process_logger_hook import MainProcessLoggerHook
 from mmseg_rmi.hooks.region_term_warm_up_hook import RegionTermWarmUpHook
+from mmseg_rmi.hooks.resumed_validation_hook import ResumedValidationHook
 from mmseg_rmi.hooks.rng_state_hook import RNGStateHook
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     'MainProcessLoggerHook',
     'RNGStateHook',
     'RegionTermWarmUpHook',
+    'ResumedValidationHook',
 ]

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mmseg_rmi import resume
-from mmseg_rmi.hooks import AtomicCheckpointHook
+from mmseg_rmi.hooks import AtomicCheckpointHook, ResumedValidationHook
 
 ITERATIONS = 8
+BATCHES = 4  # in an epoch
 KILLED_AT = 4  # the second of the saves, each of which makes the one before give way, and validated
 
 
@@ -43,7 +44,7 @@ class Points(Dataset):
 
 
 class Largest(BaseMetric):
-    """The largest prediction, of which the largest is best."""
+    """The largest prediction, of which the least is best: that of the first validation."""
 
     def process(self, data_batch: Any, data_samples: Any) -> None:
         self.results.extend(float(each) for each in data_samples)
@@ -122,26 +123,39 @@ def arm(moment: str, number: int) -> None:
         LocalBackend.remove = die
 
 
-def train(work_dir: Path, *hooks: Hook, resuming: bool = False) -> Runner:
+def train(
+    work_dir: Path,
+    *hooks: Hook,
+    resuming: bool = False,
+    epochs: bool = False,
+) -> Runner:
     """Train to the end, from the newest whole checkpoint on if resuming."""
+    loop: dict[str, Any] = dict(by_epoch=False, max_iters=ITERATIONS, val_interval=KILLED_AT)
+    if epochs:
+        loop = dict(by_epoch=True, max_epochs=ITERATIONS // BATCHES, val_interval=1)
     cfg = Config(dict(work_dir=str(work_dir), resume=False, load_from=None))
     if resuming:
         resume.resume_from_newest(cfg)
     save = AtomicCheckpointHook(
-        interval=2, by_epoch=False, max_keep_ckpts=1, save_best='largest', rule='greater'
+        interval=1 if epochs else 2,
+        by_epoch=epochs,
+        max_keep_ckpts=1,
+        save_best='largest',
+        rule='less',
     )
+    sampler = 'DefaultSampler' if epochs else 'InfiniteSampler'
     batches = dict(dataset=Points(), batch_size=2)
     runner = Runner(
         Regression(),
         work_dir=cfg.work_dir,
-        train_dataloader=dict(batches, sampler=dict(type='InfiniteSampler', shuffle=True)),
-        train_cfg=dict(by_epoch=False, max_iters=ITERATIONS, val_interval=KILLED_AT),
+        train_dataloader=dict(batches, sampler=dict(type=sampler, shuffle=True)),
+        train_cfg=loop,
         val_dataloader=dict(batches, sampler=dict(type='DefaultSampler', shuffle=False)),
         val_cfg=dict(),
         val_evaluator=[Largest()],
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)),
         default_hooks=dict(checkpoint=save),
-        custom_hooks=[dict(type='EMAHook', momentum=0.1), *hooks],
+        custom_hooks=[dict(type='EMAHook', momentum=0.1), ResumedValidationHook(), *hooks],
         randomness=dict(seed=0),
         default_scope='mmseg',
         experiment_name=f'{work_dir.name}_{resuming}_{os.getpid()}',
