@@ -13,9 +13,10 @@ from typing import Any
 import torch.distributed
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import Registry
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 from mmseg.registry import HOOKS, RUNNERS
 
 from mmseg_rmi import checkpoints
@@ -37,9 +38,19 @@ RANK_VARIABLES = {
         'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
     },
 }
+STAGES = ('train', 'val', 'test')
 DEFAULTED = ('env_cfg', 'log_level', 'randomness')  # may be absent for MMEngine, but not None
 # Hooks that MMEngine has by itself, which None switches off; it refuses None for any other.
 OWN_HOOKS = ('checkpoint', 'logger', 'param_scheduler', 'runtime_info', 'sampler_seed', 'timer')
+# What MMEngine needs each setting to be, and does not check.
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(('custom_imports', 'default_hooks', 'model', 'optim_wrapper'), (dict,)),
+    **dict.fromkeys(('env_cfg', 'randomness', 'tta_model', 'visualizer'), (dict,)),
+    **{f'{stage}_{part}': (dict,) for stage in STAGES for part in ('cfg', 'dataloader')},
+    **{f'{stage}_evaluator': (dict, list, tuple) for stage in STAGES[1:]},
+    **dict.fromkeys(('custom_hooks', 'tta_pipeline'), (list, tuple)),
+    'param_scheduler': (dict, list, tuple),
+}
 SYNCHRONISED_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 
 
@@ -107,6 +118,9 @@ def read_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(args.config)
     cfg.merge_from_dict(args.cfg_options)
+    _check_kinds(cfg)
+    if any(key.partition('.')[0] == 'custom_imports' for key in args.cfg_options):
+        import_modules_from_strings(**(cfg.custom_imports or {'imports': None}))
     for name in DEFAULTED:
         if cfg.get(name, '') is None:
             cfg.pop(name)
@@ -117,6 +131,19 @@ def read_config(args: argparse.Namespace) -> Config:
     folder = args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem
     cfg.work_dir = str(Path(folder).expanduser())  # shells leave the ~ of --work-dir=~/run alone
     return cfg
+
+
+def _check_kinds(cfg: Config) -> None:
+    """Raise a ValueError that names a setting which is not of the kind that MMEngine needs."""
+    settings = [(name, cfg.get(name), kinds) for name, kinds in KINDS.items()]
+    hooks = cfg.get('default_hooks')
+    if isinstance(hooks, dict):
+        settings += [(f'default_hooks.{name}', hooks[name], (dict, Hook)) for name in hooks]
+    for name, value, kinds in settings:
+        if value is not None and not isinstance(value, kinds):
+            raise ValueError(
+                f'{name} is {value!r}: expected {" or ".join(kind.__name__ for kind in kinds)}'
+            )
 
 
 def _check_launcher(launcher: str) -> None:

@@ -1,6 +1,7 @@
 import argparse
 import os
 import signal
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -238,6 +239,33 @@ def test_none_switches_off_a_hook_that_mmengine_does_not_have(tmp_path):
     line = ['--cfg-options', 'default_hooks.visualization=None', 'default_hooks.timer=None']
     cfg = launch.read_config(arguments(tmp_path, *line))
     assert cfg.default_hooks == dict(timer=None)
+
+
+@pytest.mark.parametrize(
+    ('setting', 'expected'),
+    [
+        ('default_hooks=3', 'dict'),
+        ('default_hooks.checkpoint=3', 'dict or Hook'),
+        ('test_evaluator=3', 'dict or list or tuple'),
+        ('tta_model=3', 'dict'),
+        ('train_dataloader=3', 'dict'),
+        ('param_scheduler=3', 'dict or list or tuple'),
+        ('custom_hooks=3', 'list or tuple'),
+        ('custom_imports=3', 'dict'),
+    ],
+)
+def test_a_setting_of_another_kind_is_named(tmp_path, setting, expected):
+    name = setting.partition('=')[0]
+    with pytest.raises(ValueError, match=f'^{name} is 3: expected {expected}$'):
+        launch.read_config(arguments(tmp_path, '--cfg-options', setting))
+
+
+def test_imports_of_the_command_line_are_made(tmp_path, monkeypatch):
+    (tmp_path / 'imported_by_an_option.py').touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    option = 'custom_imports.imports=[imported_by_an_option]'
+    launch.read_config(arguments(tmp_path, '--cfg-options', option))
+    assert sys.modules.pop('imported_by_an_option')
 
 
 def test_settings_that_a_run_needs_are_named(cfg):
