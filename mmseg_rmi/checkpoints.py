@@ -3,6 +3,7 @@
 mmengine is imported inside functions only, after :mod:`mmseg_rmi.compat` has found a line of it.
 """
 
+import difflib
 import errno
 import json
 import os
@@ -12,6 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -79,6 +81,25 @@ def load_checkpoints_safely() -> None:
     compat.load_by_torch_alone()
     checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     checkpoint.load_url = load_from_url
+    for name in ('get_torchvision_models', 'get_external_models', 'get_mmcls_models'):
+        find = getattr(checkpoint, name)
+        if not isinstance(find, partial):  # of an earlier call
+            setattr(checkpoint, name, partial(_find_models, find))
+
+
+class _Models(dict):
+    """Addresses of models by their names, which tells close ones where there is none."""
+
+    def __missing__(self, name: str) -> str:
+        close = difflib.get_close_matches(name, self) or sorted(self)[:3]
+        raise ValueError(
+            f'MMEngine has no weights named {name!r}: name others, such as {", ".join(close)}, or '
+            'a file'
+        )
+
+
+def _find_models(find: Callable[[], dict[str, str]]) -> _Models:
+    return _Models(find())
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:

@@ -3,6 +3,7 @@
 import argparse
 import functools
 import os
+import re
 import shlex
 import shutil
 import struct
@@ -291,6 +292,23 @@ def test_a_cut_checkpoint_below_home_is_told(
     monkeypatch.setenv('HOME', str(tmp_path))
     with pytest.raises(ValueError, match=rf'{tmp_path}/cut\.pth is not a whole checkpoint \(0 byt'):
         checkpoint.load_checkpoint(Regression(), '~/cut.pth')
+
+
+@pytest.mark.usefixtures('safe_loading')
+@pytest.mark.parametrize(
+    ('source', 'close'),
+    [
+        ('torchvision://resnet5', 'resnet50'),
+        ('open-mmlab://resnet50_v1', 'resnet50_v1c'),
+        ('mmcls://vgg', 'vgg1'),
+        ('torchvision://?', 'alexnet'),
+    ],
+)
+def test_a_name_without_weights_is_told_with_those_that_have_some(source: str, close: str) -> None:
+    checkpoints.load_checkpoints_safely()  # a second time, as each runner does
+    name = re.escape(source.partition('://')[2])
+    with pytest.raises(ValueError, match=f"no weights named '{name}': name others, .*{close}"):
+        checkpoint.load_checkpoint(Regression(), source)
 
 
 @pytest.fixture

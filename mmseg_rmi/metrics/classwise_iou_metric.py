@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
+
+from mmseg_rmi.metrics.data_samples import read_map
 
 
 @METRICS.register_module()
@@ -29,6 +33,17 @@ class ClasswiseIoUMetric(IoUMetric):
         >>> results['all/IoU.road'], results['all/IoU.car']
         (75.0, 80.0)
     """
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Count the pixels of each class, or write the predictions.
+
+        Raises:
+            ValueError: the labels of an image are not of the size of its prediction.
+        """
+        for sample in data_samples:
+            if 'gt_sem_seg' in sample and not self.format_only:
+                read_map(sample, 'pred_sem_seg', sample['gt_sem_seg']['data'][0])
+        super().process(data_batch, data_samples)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Turn the areas of all images into means and values per class.

@@ -48,5 +48,12 @@ def test_predictions_alone_are_written_without_values(tmp_path):
     assert (tmp_path / 'street.png').is_file()
 
 
+def test_labels_of_another_size_are_named():
+    other = {**SAMPLES[0], 'gt_sem_seg': SAMPLES[1]['gt_sem_seg']}
+    told = r'pred_sem_seg of .* is \(2, 3\), its true label map \(2, 2\): put LoadAnnotations after'
+    with pytest.raises(ValueError, match=told):
+        evaluate(dict(type='ClasswiseIoUMetric'), [other], CLASSES)
+
+
 def test_a_prefix_stands_before_every_key():
     assert results(prefix='val')['val/IoU.sky'] == 50.0
