@@ -62,7 +62,10 @@ def swap_loss(
     Raises:
         NotApplicable: RMI cannot train this config; says why.
         FileExistsError: there is a file at ``out``, or its work dir would be that of its base.
+        ValueError: ``out`` is no name of a Python file.
     """
+    if out.suffix != '.py':
+        raise ValueError(f'-o {out}: the child is written in Python, name it NAME.py')
     if out.exists():
         raise FileExistsError(f'{out} exists: name another file with -o')
     if out.stem == Path(config.rpartition('/')[2]).stem:

@@ -611,6 +611,18 @@ def test_a_child_has_a_work_dir_of_its_own(tmp_path):
         swap_loss.swap_loss(str(mine), tmp_path / 'new' / 'mine.py')
 
 
+@pytest.mark.parametrize('out', ['child.txt', 'child.yaml', 'child'])
+def test_the_child_must_be_a_python_file(tmp_path, out):
+    with pytest.raises(ValueError, match=f'{out}: the child is written in Python, name it NAME.py'):
+        swap_loss.swap_loss(shipped('pspnet'), tmp_path / out)
+
+
+@pytest.mark.parametrize('nothing', ['.', '', 'mmseg::pspnet/'])
+def test_a_config_without_a_name_is_refused(nothing):
+    with pytest.raises(ValueError, match=f"'{nothing}' is no config: name its file"):
+        swap_loss.name_child(nothing)
+
+
 def test_an_existing_file_is_left_alone(tmp_path):
     (tmp_path / 'child.py').write_text('precious')
     with pytest.raises(FileExistsError, match=r'child\.py exists: name another file with -o'):

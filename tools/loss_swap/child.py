@@ -67,10 +67,15 @@ def name_child(config: str, beside: bool = False) -> Path:
     ``_4xb4-20k_`` becomes ``_4xb4-rmi-20k_``, as config names say their settings; other names end
     in ``_rmi``. The region term beside other losses is ``ce-rmi``.
 
+    Raises:
+        ValueError: there is no name of a file in ``config``.
+
     >>> name_child('mmseg::pspnet/pspnet_r50-d8_4xb4-20k_voc12aug-512x512.py').name
     'pspnet_r50-d8_4xb4-rmi-20k_voc12aug-512x512.py'
     """
     path = Path(config.split('/')[-1]) if '::' in config else Path(config)
+    if not path.name:
+        raise ValueError(f'{config!r} is no config: name its file')
     path = path.with_suffix('.py')  # of a JSON or YAML config, too
 
     def add_loss(found: re.Match) -> str:
