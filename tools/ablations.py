@@ -9,13 +9,18 @@ One child config per row of table 3a (how the maps shrink, and by which factor D
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from mmengine.config import Config
 
+from mmseg_rmi.losses import RMILoss
 from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.loss_swap.swap import find_class, is_pure_python
 
 
 class Setting(NamedTuple):
@@ -43,9 +48,14 @@ TABLE_3 = tuple(dict.fromkeys(TABLE_3A + TABLE_3B))  # two rows are in both
 
 def check_base(config: Path) -> None:
     """Raise unless the decode head of a config has RMI as its only loss."""
+    if is_pure_python(str(config)):
+        raise ValueError(
+            f'{config} is a pure-Python config, of which there are no children: name another one, '
+            'or set downsample, downsample_factor and region_size in copies of it'
+        )
     head = Config.fromfile(config).model.decode_head
     loss = head.get('loss_decode') if isinstance(head, dict) else None
-    if not isinstance(loss, dict) or loss.get('type') != 'RMILoss':
+    if not isinstance(loss, dict) or find_class(loss.get('type')) is not RMILoss:
         raise ValueError(
             f'{config} must train one decode head with one RMILoss, got loss_decode={loss}: name '
             "a config with model = dict(decode_head=dict(loss_decode=dict(type='RMILoss')))"

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from rich.console import Console
@@ -25,7 +25,7 @@ from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.loss_swap.child import RUN_STATE, compose_child, name_child, unset_run_state
 from tools.loss_swap.heads import change_model
-from tools.loss_swap.swap import NotApplicable, Swap, all_losses, find_class
+from tools.loss_swap.swap import NotApplicable, Swap, all_losses, find_class, is_pure_python
 from tools.loss_swap.test_time import set_activation, use_sigmoids
 
 TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -44,14 +44,6 @@ def read(config: str) -> ConfigDict:
         base = config if '::' in config else str(Path(config).resolve())
         child.write_text(f'_base_ = {base!r}\n')
         return launch.load_config(child, config, import_custom_modules=False)._cfg_dict
-
-
-def is_pure_python(config: str) -> bool:
-    """Tell whether MMEngine reads a file as a module (a "lazy" config), which none can inherit."""
-    try:
-        return 'read_base()' in Path(config).read_text() or Config._is_lazy_import(config)
-    except (SyntaxError, UnicodeDecodeError):  # told by whoever reads it
-        return False
 
 
 def swap_loss(

@@ -44,6 +44,18 @@ def test_names_say_the_setting_and_the_base(children):
     assert f'rmi-avg-df6-r5_{RMI.name}' in {path.name for path in children}
 
 
+def test_the_scope_of_the_loss_does_not_matter(tmp_path):
+    model = "dict(decode_head=dict(loss_decode=dict(type='mmseg.RMILoss')))"
+    (tmp_path / 'mine.py').write_text(f"_base_ = '{RMI}'\nmodel = {model}\n")
+    assert len(list(ablations.write_ablations(tmp_path / 'mine.py', tmp_path / 'a'))) == 13
+
+
+def test_a_pure_python_config_is_refused(tmp_path):
+    (tmp_path / 'lazy.py').write_text('from mmseg_rmi.losses import RMILoss\n')
+    with pytest.raises(ValueError, match=r'lazy\.py is a pure-Python config.*name another one'):
+        list(ablations.write_ablations(tmp_path / 'lazy.py', tmp_path / 'a'))
+
+
 def test_config_without_rmi_is_refused(tmp_path):
     config = RMI.with_name(RMI.name.replace('-rmi-', '-bce-'))
     with pytest.raises(

@@ -1,6 +1,7 @@
 """Tables of results made up so that means, intervals and best values follow by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from mmengine.config import Config
@@ -251,6 +252,26 @@ def test_method_is_read_from_the_config(tmp_path, options, method):
     [result] = tables.read_results([tmp_path])
     assert result.method == method
     assert result.network == 'DeepLabv3'
+
+
+def test_scopes_and_modules_of_names_do_not_matter(tmp_path):
+    """As in configs with scopes, and in what MMEngine writes of a pure-Python config."""
+    leave_test(tmp_path / 'plain', loss=RMI | dict(region_size=5), crf=1, time='20260101_000001')
+    (file,) = tmp_path.glob('plain/*/vis_data/config.py')
+    [plain] = tables.read_results([tmp_path])
+    scoped = file.read_text()
+    for name, scope in (
+        ('CamVidDataset', 'mmseg_rmi.datasets'),
+        ('RMILoss', 'mmseg_rmi.losses'),
+        ('DeepLabV3Head', 'mmseg'),
+        ('ResNetV1c', 'mmseg.models'),
+        ('DenseCRFTestLoop', 'mmseg'),
+    ):
+        scoped = scoped.replace(f"'{name}'", f"'{scope}.{name}'")
+    file.write_text(scoped)
+    [result] = tables.read_results([tmp_path])
+    assert result.config.test_cfg.type == 'mmseg.DenseCRFTestLoop'
+    assert replace(result, config=None) == replace(plain, config=None)
 
 
 def test_folder_without_a_test_is_refused(tmp_path):

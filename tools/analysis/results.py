@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from mmseg_rmi.functional import RMISettings
 from mmseg_rmi.functional.scales import as_factors
@@ -175,27 +175,46 @@ def read_config(report: Path) -> Config:
 
 def make_result(folder: Path, config: Config, metrics: dict[str, Any]) -> TestResult:
     """Name what was trained and tested by its config."""
-    head = final_head(config)
+    named = ConfigDict(without_scopes(config.to_dict()))
+    head = final_head(named)
     loss = loss_of(head)
     is_rmi = isinstance(loss, dict) and loss['type'] == 'RMILoss' and len(factors_of(loss)) == 1
     return TestResult(
         folder=folder,
-        data=config.test_dataloader.dataset.type,
+        data=named.test_dataloader.dataset.type,
         network=name_network(head),
-        backbone=name_backbone(segmentor(config).backbone),
-        method=name_method(config),
+        backbone=name_backbone(segmentor(named).backbone),
+        method=name_method(named),
         settings=rmi_settings(loss) if is_rmi else None,
         metrics={name: value for name, value in metrics.items() if isinstance(value, (int, float))},
         config=config,
     )
 
 
-def segmentor(config: Config) -> Any:
+def without_scopes(node: Any) -> Any:
+    """Return a config whose types are bare names, as that of the class in ``'mmseg.RMILoss'``.
+
+    >>> without_scopes(dict(loss=[dict(type='mmseg_rmi.losses.RMILoss')]))
+    {'loss': [{'type': 'RMILoss'}]}
+    """
+    if isinstance(node, (list, tuple)):
+        return [without_scopes(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: value.rpartition('.')[2]
+        if key == 'type' and isinstance(value, str)
+        else without_scopes(value)
+        for key, value in node.items()
+    }
+
+
+def segmentor(config: ConfigDict) -> Any:
     """The model without what wraps it at test time."""
     return config.model.get('module', config.model)
 
 
-def final_head(config: Config) -> Any:
+def final_head(config: ConfigDict) -> Any:
     """The decode head, the last of a cascade."""
     head = segmentor(config).decode_head
     return head[-1] if isinstance(head, list) else head
@@ -214,8 +233,7 @@ def name_backbone(backbone: Any) -> str:
     detail = backbone.get('depth') or backbone.get('model_name') or backbone.get('arch')
     if 'model_name' in backbone:
         return BACKBONES.get(detail, detail)
-    name = backbone.type.rpartition('.')[2]
-    return f'{name}-{detail}' if isinstance(detail, (int, str)) else name
+    return f'{backbone.type}-{detail}' if isinstance(detail, (int, str)) else backbone.type
 
 
 def loss_of(head: Any) -> Any:
@@ -224,7 +242,7 @@ def loss_of(head: Any) -> Any:
     return head.get('loss_decode') or dict(type=default)
 
 
-def name_method(config: Config) -> str:
+def name_method(config: ConfigDict) -> str:
     """Name the loss, and what was done at test time, as the paper's tables do."""
     losses = loss_of(final_head(config))
     name = ' + '.join(map(name_loss, losses if isinstance(losses, (list, tuple)) else [losses]))

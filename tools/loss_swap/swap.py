@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmseg.registry import MODELS
 
 from mmseg_rmi import launch
@@ -45,6 +46,14 @@ def find_class(kind: Any) -> type | None:
     """Find the class of a model's ``type=``; None of what is neither a class nor a name of one."""
     found = launch.find_class(kind, MODELS) if isinstance(kind, (str, type)) else None
     return found if isinstance(found, type) else None
+
+
+def is_pure_python(config: str) -> bool:
+    """Tell whether MMEngine reads a file as a module (a "lazy" config), which none can inherit."""
+    try:
+        return 'read_base()' in Path(config).read_text() or Config._is_lazy_import(config)
+    except (SyntaxError, UnicodeDecodeError):  # told by whoever reads it
+        return False
 
 
 def show_kind(kind: Any) -> str:
