@@ -175,6 +175,16 @@ def test_half_the_height_of_a_map_explains_nearly_as_much():
     assert 0 < half - whole < 0.05 * (nothing - whole)
 
 
+def test_a_map_and_its_inverse_explain_the_same():
+    truth, prediction = torch.rand(2, 1, 1, 20, 20, generator=torch.Generator().manual_seed(5))
+    settings = RMISettings(downsample_factor=1)
+    volumes = [
+        log_volume(*paired_points((truth > 0.5).float(), maps, None, settings), settings.ridge)
+        for maps in (prediction, 1 - prediction)
+    ]
+    torch.testing.assert_close(*volumes)
+
+
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
 @pytest.mark.parametrize('ridge', [5e-4, 1e-12])
 def test_log_volume_of_an_absent_class_is_exactly_zero(ridge, dtype):

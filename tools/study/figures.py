@@ -107,13 +107,16 @@ def draw_forest(reports: Mapping[str, Reported], file: Path) -> None:
     lines = len(shown) + sum(map(len, shown.values()))
     figure, axes = plt.subplots(figsize=(8, 0.9 + 0.24 * lines), layout='constrained')
     names: list[str] = []
+    all_gains: dict[int, list[float]] = {}
     for reported, methods in shown.items():
         names.append(reported.title)
         for method in methods:
             gains = list(reported.gains(method, metric('mIoU')).values())
             _draw_interval(axes, len(names), gains, method in reported.plan.rmi)
+            all_gains[len(names)] = gains
             names.append(f'{reported.label(method)} ({len(gains)} seeds)')
     axes.axvline(0, color='#7f7f7f', linewidth=0.8)
+    _name_failures(axes, all_gains)
     axes.set_yticks(range(len(names)), names)
     for tick, name in zip(axes.get_yticklabels(), names, strict=True):
         tick.set_fontweight('normal' if name.endswith('seeds)') else 'bold')
@@ -129,3 +132,19 @@ def _draw_interval(axes: Axes, place: int, gains: Sequence[float], with_rmi: boo
     found, colour = Estimate.of(gains), COLOURS[1] if with_rmi else COLOURS[6]
     axes.errorbar([found.mean], [place], xerr=[found.half_width], fmt='o', color=colour, capsize=3)
     axes.plot(gains, [place] * len(gains), '|', color=colour, markersize=7, alpha=0.5)
+
+
+def _name_failures(axes: Axes, gains: Mapping[int, Sequence[float]]) -> None:
+    """Write at the edge which seeds lie below every interval: to scale, they would hide the rest.
+
+    Args:
+        axes: with a line for each place.
+        gains: of every seed, by place.
+    """
+    found = [Estimate.of(each) for each in gains.values()]
+    left = min([estimate.mean - estimate.half_width for estimate in found], default=0.0) - 1
+    for place, each in gains.items():
+        if failed := [f'{gain:.0f}' for gain in each if gain < left]:
+            text = f'\N{LEFTWARDS ARROW} {", ".join(failed)}'
+            axes.annotate(text, (left, place + 0.1), va='top', fontsize='small')
+    axes.set_xlim(left=left)

@@ -380,6 +380,17 @@ def test_the_overview_holds_what_has_an_interval(entries, tmp_path, monkeypatch)
     assert (low, high) == pytest.approx((4 - HALF_WIDTH, 4 + HALF_WIDTH), abs=1e-3)
 
 
+def test_seeds_that_failed_do_not_hide_the_others(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.append(figure))
+    entries = [entry('ce', seed, 50.0) for seed in range(9)]
+    entries += [entry('rmi', seed, 12.0 if seed == 5 else 50.0 + seed / 9) for seed in range(9)]
+    figures.draw_forest(reports(entries), tmp_path / 'forest.png')
+    (axes,) = drawn[0].axes
+    assert axes.get_xlim()[0] > -20
+    assert [text.get_text() for text in axes.texts] == ['\N{LEFTWARDS ARROW} -38']
+
+
 @pytest.fixture
 def results(entries, tmp_path):
     file = tmp_path / 'results.jsonl'
