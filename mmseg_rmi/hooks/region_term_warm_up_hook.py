@@ -18,7 +18,8 @@ class RegionTermWarmUpHook(Hook):
     The region term compares maps within an image, class by class, and ignores classes that are
     absent from the image. While a network does not tell classes apart, it therefore favours one map
     of whatever stands out, for all classes. In a short training this may keep classes from being
-    learnt at all.
+    learnt at all. Nor does it tell a map from its inverse, which a network of one channel may learn
+    instead.
 
     With t the share of the training that is done and ``s = (t - begin) / (end - begin)``, clamped
     to [0, 1], every ``RMILoss`` trains with ``1 - s (1 - lambda)`` instead of its lambda; one that

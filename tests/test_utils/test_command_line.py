@@ -107,6 +107,7 @@ def test_a_signal_to_a_tool_and_its_workers_is_told_and_logged_as_ctrl_c_is(tmp_
     program = tmp_path / 'stopped.py'
     program.write_text(f"""
 import os
+import time
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 from mmseg_rmi.utils.command_line import run_tool
@@ -116,6 +117,7 @@ def main():
     try:
         for _ in DataLoader(range(8), num_workers=2):
             os.killpg(0, {number:d})
+            time.sleep(60)  # a second one would end the tool without a word
     finally:
         print('unwound', flush=True)
 

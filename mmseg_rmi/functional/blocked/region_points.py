@@ -79,14 +79,8 @@ class RegionRows:
     """Holds the maps seen from every column of a region, row by row of the maps.
 
     A row has ``1 + 2R`` lines, ones and R of either map, of as many pixels as there are columns of
-    regions, so R rows in a row are X of a row of regions.
-
-    Args:
-        region_size: R.
-        size: ``(h, w)``.
-        maps: the largest m.
-        dtype: of the points.
-        device: of the maps.
+    regions, so R rows in a row are X of a row of regions. Takes the arguments of
+    :class:`RegionPoints`.
 
     Example:
         >>> rows = RegionRows(2, (3, 4), 1, torch.float32, torch.device('cpu'))

@@ -35,6 +35,7 @@ class Kind:
         streamed: whether logits are up-sampled on the way.
 
     Example:
+        >>> from mmseg_rmi.functional.settings import RMISettings
         >>> kind = Kind(torch.device('cuda'), Parameters(RMISettings(loss_lambda=0.9)))
         >>> kind.parameters.settings.loss_lambda  # kernels do not depend on it
         0.5
