@@ -107,6 +107,7 @@ def test_a_signal_to_a_tool_and_its_workers_is_told_and_logged_as_ctrl_c_is(tmp_
     program = tmp_path / 'stopped.py'
     program.write_text(f"""
 import os
+import signal
 import time
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
@@ -122,6 +123,7 @@ def main():
         print('unwound', flush=True)
 
 os.setsid()
+signal.signal({number:d}, signal.SIG_DFL)  # nohup has it ignored
 run_tool(main)
 """)
     tool = start(sys.executable, program)
