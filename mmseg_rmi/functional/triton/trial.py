@@ -25,7 +25,7 @@ TOLERANCES = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 @dataclass(frozen=True)
 class Kind:
-    """What kernels are built for.
+    """A kind of kernels, by what they are built for.
 
     Args:
         device: of the logits.
