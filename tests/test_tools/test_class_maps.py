@@ -145,6 +145,23 @@ def test_a_fitted_checkpoint_scores_as_the_table_says(scenes, tmp_path, monkeypa
     assert after[-3] == before[-2]
 
 
+def test_a_single_map_is_that_of_the_foreground_beside_its_complement():
+    logits, labels = torch.tensor([[[3.0, -3.0], [2.0, -1.0]]]), torch.tensor([[[0, 1], [0, 1]]])
+    sample = SegDataSample(
+        seg_logits=PixelData(data=logits.sigmoid()), gt_sem_seg=PixelData(data=labels)
+    )
+
+    class Inverse:
+        def test_step(self, batch):
+            return [sample]
+
+    found = maps.measure(
+        maps.predict(Inverse(), [None]), maps.Fit(torch.ones(2), torch.zeros(2)), 'softmax'
+    )
+    assert found.correlation.tolist() == pytest.approx([-0.98, -0.98], abs=0.02)
+    torch.testing.assert_close(found.on_class[1], logits.sigmoid()[0, :, 1].mean().double())
+
+
 def test_no_pixels_are_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['class_maps.py', 'c.py', 'w.pth', '--pixels', '0'])
     with pytest.raises(SystemExit):

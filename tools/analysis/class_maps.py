@@ -76,12 +76,18 @@ class Maps(NamedTuple):
 
 
 def predict(model: BaseSegmentor, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits, ``C x H x W``, and labels, ``H x W``, of one image after the other."""
+    """Logits, ``C x H x W``, and labels, ``H x W``, of one image after the other.
+
+    Of one channel MMSegmentation gives the probability, whose logit beside 0 has it as its softmax.
+    """
     for batch in loader:
         with torch.no_grad():
             samples = model.test_step(batch)
         for sample in samples:
-            yield sample.seg_logits.data.cpu(), sample.gt_sem_seg.data[0].cpu()
+            logits = sample.seg_logits.data.cpu()
+            if len(logits) == 1:
+                logits = torch.cat([torch.zeros_like(logits), torch.logit(logits, eps=1e-6)])
+            yield logits, sample.gt_sem_seg.data[0].cpu()
 
 
 def draw_pixels(
@@ -227,9 +233,9 @@ def main() -> None:
     args = parse_args()
     cfg, model = open_trained(args.config, args.checkpoint, args.cfg_options)
     head = final_head(model)
-    if head.out_channels == 1:
-        raise SystemExit('class_maps: a map of one channel has no other class to lose pixels to')
-    activation = resolve_activation(args.activation, model)
+    if head.out_channels == 1 and args.out:
+        raise ValueError('--out: one channel has no scale and shift for each of two classes')
+    activation = 'softmax' if head.out_channels == 1 else resolve_activation(args.activation, model)
     training, test = map(Runner.build_dataloader, make_loaders(cfg))
     console = Console(stderr=True)
 
