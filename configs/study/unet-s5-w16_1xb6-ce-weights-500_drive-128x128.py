@@ -1,0 +1,14 @@
+_base_ = './unet-s5-w16_1xb6-ce-500_drive-128x128.py'
+# Cross entropy with a weight of 1 / sqrt(frequency) for each class, 1 on average over all pixels:
+# vessels, an eighth of the pixels.
+model = dict(
+    decode_head=dict(
+        loss_decode=dict(
+            _delete_=True,
+            type='RMILoss',
+            pixel_term='ce',
+            loss_lambda=1.0,
+            class_weight=[0.83, 2.19],
+        )
+    )
+)
