@@ -92,7 +92,8 @@ class Plan:
         tuning: ``factors`` of the learning rate, and the tuning cells' ``iterations`` and
             ``seeds``; without factors the rates of the configs are taken as they are.
         headline: methods whose gains on each class are shown.
-        front: pairs of a data set and a method whose gains the front page shows.
+        front: for each data set of the front page, the methods whose gains it shows.
+        front_columns: names what those methods have in common.
     """
 
     config: str
@@ -102,7 +103,8 @@ class Plan:
     cells: tuple[Cell, ...]
     tuning: dict[str, Any] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
-    front: tuple[tuple[str, str], ...] = ()
+    front: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    front_columns: tuple[str, ...] = ()
 
     @property
     def rmi(self) -> list[str]:
@@ -218,16 +220,26 @@ def read_plan(file: Path) -> Plan:
     lines = content.pop('cells')
     methods = {name: Method(**settings) for name, settings in content.pop('methods').items()}
     headline = tuple(content.pop('headline', ()))
-    front = tuple(tuple(pair) for pair in content.pop('front', ()))
-    plan = Plan(**content, methods=methods, headline=headline, front=front, cells=())
+    front = {data: tuple(shown) for data, shown in content.pop('front', {}).items()}
+    columns = tuple(content.pop('front_columns', ()))
+    plan = Plan(
+        **content,
+        methods=methods,
+        headline=headline,
+        front=front,
+        front_columns=columns,
+        cells=(),
+    )
     for name, settings in plan.data.items():
         if (tuned_on := settings.get('tuned_on', name)) not in plan.data:
             raise ValueError(
                 f'{file}: {name} is tuned_on {tuned_on}, which is not defined; there are the data '
                 f'{", ".join(plan.data)}'
             )
-    for line in lines:
-        unknown = [name for name in line.get('tune', line.get('run', ())) if name not in methods]
+    shown = [{'data': data, 'front': methods} for data, methods in front.items()]
+    for line in [*lines, *shown]:
+        named = line.get('tune', line.get('run', line.get('front', ())))
+        unknown = [name for name in named if name not in methods]
         if unknown or line['data'] not in plan.data:
             raise ValueError(
                 f'{file}: {line} names {", ".join(unknown) or line["data"]}, which is not defined; '

@@ -130,8 +130,7 @@ class _Section:
 
     def _leaders(self) -> Iterable[str]:
         """List methods to compare with all others: as released, and those in front."""
-        in_front = [method for data, method in self.plan.front if data == self.reported.data]
-        return dict.fromkeys([RELEASED, *in_front])
+        return dict.fromkeys([RELEASED, *self.plan.front.get(self.reported.data, ())])
 
     def _variants(self) -> list[str]:
         variants = self.reported.variants()

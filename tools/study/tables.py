@@ -93,18 +93,17 @@ def tabulate_memory(reported: Reported) -> list[str]:
 
 
 def tabulate_headline(reports: Mapping[str, Reported], plan: Plan) -> list[str]:
-    """Tabulate the gain in mIoU of what the plan puts in front, where it has an interval."""
+    """Tabulate the gains in mIoU, and in brackets their seeds, of what the plan puts in front."""
     rows = []
-    for data, method in plan.front:
-        gains = reports[data].gains(method, MEASURES['mIoU']) if data in reports else {}
-        if len(gains) >= LEAST:
-            found = Estimate.of(list(gains.values()))
-            low, high = found.mean - found.half_width, found.mean + found.half_width
-            name = f'{reports[data].title}: {reports[data].label(method)}'
-            interval = f'{low:+.1f} to {high:+.1f}'
-            rows.append([name, f'{found.mean:+.1f}', interval, str(found.count)])
-    head = ['', 'gain in mIoU over CE', '95 % interval', 'seeds']
-    return make_table(head, rows) if rows else ['No pair of runs yet.']
+    for data, methods in plan.front.items():
+        gains = [reports[data].gains(method, MEASURES['mIoU']) for method in methods]
+        if any(len(found) >= LEAST for found in gains):
+            rows.append([reports[data].title, *map(_gain_and_seeds, gains)])
+    return make_table(['', *plan.front_columns], rows) if rows else ['No pair of runs yet.']
+
+
+def _gain_and_seeds(gains: Mapping[int, float]) -> str:
+    return f'{estimate(gains, "+")} ({len(gains)})' if len(gains) >= LEAST else '-'
 
 
 def tabulate_overview(reports: Mapping[str, Reported]) -> list[str]:

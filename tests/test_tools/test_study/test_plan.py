@@ -207,7 +207,12 @@ def test_tuning_is_on_a_seed_that_is_not_reported():
 
 @pytest.mark.parametrize(
     ('old', 'new', 'named'),
-    [('tune: [ce, rmi]', 'tune: [ce, rmy]', 'rmy'), ('data: scenes, s', 'data: scnes, s', 'scnes')],
+    [
+        ('tune: [ce, rmi]', 'tune: [ce, rmy]', 'rmy'),
+        ('data: scenes, s', 'data: scnes, s', 'scnes'),
+        ('cells:', 'front: {scenes: [rmy]}\ncells:', 'rmy'),
+        ('cells:', 'front: {scnes: [rmi]}\ncells:', 'scnes'),
+    ],
 )
 def test_a_plan_with_an_unknown_name_is_refused(tmp_path, old, new, named):
     file = tmp_path / 'plan.yaml'

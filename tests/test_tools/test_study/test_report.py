@@ -177,7 +177,7 @@ def test_rmi_is_set_beside_every_other_method(entries, tmp_path):
 
 def test_what_the_front_shows_is_set_beside_every_other_method(entries, tmp_path):
     others = [entry(name, seed, 52.0) for name in ('bce', 'affinity') for seed in range(3)]
-    plan = dataclasses.replace(PLAN, front=(('camvid', 'bce'), ('drive', 'affinity')))
+    plan = dataclasses.replace(PLAN, front={'camvid': ('bce',), 'drive': ('affinity',)})
     lines = report.write_report([*entries, *others], plan, tmp_path)
     assert row(lines, 'RMI - BCE')[-1] == '+2.00, +3.00, +4.00'
     assert row(lines, 'BCE - Affinity')[-1] == '+0.00, +0.00, +0.00'
@@ -352,9 +352,11 @@ def reports(entries):
 def test_the_headline_holds_gains_and_their_intervals(entries):
     more = [entry('rmi', 7, 99.0), entry('ce', 0, 60.0, data='drive')]
     more.append(entry('rmi', 0, 62.0, data='drive'))
-    plan = dataclasses.replace(PLAN, front=(('camvid', 'rmi'), ('drive', 'rmi')))
+    front = {'camvid': ('bce', 'rmi'), 'drive': ('rmi', 'bce')}
+    plan = dataclasses.replace(PLAN, front=front, front_columns=('beside', 'in its place'))
     lines = tables.tabulate_headline(reports([*entries, *more]), plan)
-    assert row(lines, 'CamVid: RMI') == ['CamVid: RMI', '+4.0', '+1.5 to +6.5', '3']
+    assert lines[0] == '|  | beside | in its place |'
+    assert row(lines, 'CamVid') == ['CamVid', '-', '**+4.00 ± 2.48** (3)']
     assert len(lines) == 3  # one seed of vessels is none
 
 
@@ -407,12 +409,13 @@ def test_all_pages_are_written_by_one_command(results, tmp_path, monkeypatch, ca
     page, front, overview = (tmp_path / f'{name}.md' for name in ('page', 'front', 'overview'))
     front.write_text(f'{BEGIN.format("headline")}\n{END}\n')
     overview.write_text(f'{BEGIN.format("overview")}\n{END}\n')
-    plan = {**yaml.safe_load(study.PLAN.read_text()), 'front': [['camvid', 'rmi']]}
+    plan = {**yaml.safe_load(study.PLAN.read_text()), 'front': {'camvid': ['rmi']}}
+    plan['front_columns'] = ['RMI']
     (tmp_path / 'plan.yaml').write_text(yaml.safe_dump(plan))
     pages = ['--page', page, '--front', front, '--overview', overview]
     call(monkeypatch, '--plan', tmp_path / 'plan.yaml', '--results', results, *pages)
     assert '### CamVid' in page.read_text()
-    assert '| CamVid: RMI | +4.0 | +1.5 to +6.5 | 3 |' in front.read_text()
+    assert '| CamVid | **+4.00 ± 2.48** (3) |' in front.read_text()
     assert '![Gains on cross entropy](forest.png)' in overview.read_text()
     assert capsys.readouterr().out.splitlines() == [str(page), str(overview), str(front)]
 
