@@ -7,17 +7,18 @@ import warnings
 import torch
 from torch import Tensor
 
-from mmseg_rmi.utils.tracing import has_values, is_compiling, unwrap
+from mmseg_rmi.losses.batch_watch import BatchWatch
+from mmseg_rmi.utils.tracing import unwrap
 
 BATCHES = 100
 
 
-class SingleLabelWatch:
+class SingleLabelWatch(BatchWatch):
     """Warn once if the first batches of a training hold a single class, or no label at all.
 
     Masks of 0 and 255 are the usual cause: 255 is ignored, and a network that predicts 0 everywhere
     makes no error. The counts stay on the device and are read once, after the last of these
-    batches. Batches without gradients, and those in a compiled graph, are not counted.
+    batches.
 
     Args:
         batches: number of batches to look at.
@@ -30,19 +31,15 @@ class SingleLabelWatch:
     """
 
     def __init__(self, batches: int = BATCHES) -> None:
-        self.batches = self.batches_left = batches
+        super().__init__(batches)
         self._range: Tensor | None = None  # the least label and the greatest, negated
         self._pixels: Tensor | None = None  # ignored and all
 
     def see(self, labels: Tensor, ignore_index: int) -> None:
         """Look at the labels of a batch, ``B x H x W``, integer."""
-        # Checked first, or a graph would be compiled anew for every value of batches_left.
-        if not _may_look(labels):
-            return
-        if not self.batches_left or not torch.is_grad_enabled():
+        if not self.counts(labels):
             return
         labels = unwrap(labels)
-        self.batches_left -= 1
         valid = labels != ignore_index
         top = torch.iinfo(labels.dtype).max
         span = torch.stack([labels.where(valid, top).min(), -labels.where(valid, -1).max()]).long()
@@ -71,10 +68,3 @@ class SingleLabelWatch:
             'tools/check_labels.py lists the labels of a data set.',
             stacklevel=3,
         )
-
-
-def _may_look(labels: Tensor) -> bool:
-    """Tell whether the labels have values to read, and no graph is being recorded."""
-    if is_compiling() or not has_values(labels):
-        return False
-    return not (labels.device.type == 'cuda' and torch.cuda.is_current_stream_capturing())

@@ -16,6 +16,7 @@ from mmseg_rmi.functional.scales import as_factors
 from mmseg_rmi.losses.base import SegmentationLoss
 from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
+from mmseg_rmi.losses.inverse_map_watch import InverseMapWatch
 from mmseg_rmi.losses.normalization import global_normalizers
 from mmseg_rmi.utils.checks import check_choice
 
@@ -105,6 +106,7 @@ class RMILoss(SegmentationLoss):
         check_choice('impl', impl, IMPLEMENTATIONS)
         self.register_buffer('class_weight', load_class_weight(class_weight), persistent=False)
         self.impl = impl
+        self.map_watch = InverseMapWatch()
 
     def forward(
         self,
@@ -138,6 +140,7 @@ class RMILoss(SegmentationLoss):
             logits, labels, weight, ignore_index, avg_factor, reduction_override
         )
         self._check_settings_fit(logits, labels)
+        self.map_watch.see(logits, labels, ignore_index)
         loss = rmi_loss(
             logits,
             labels,
@@ -177,6 +180,7 @@ class RMILoss(SegmentationLoss):
         """
         labels, ignore_index = self.check_call(logits, labels, None, ignore_index, same_size=False)
         self._check_settings_fit(logits, labels)
+        self.map_watch.see(logits, labels, ignore_index)
         terms = streamed_rmi_loss(
             logits,
             labels,
