@@ -14,6 +14,8 @@ from tools.study.plan import Plan
 from tools.study.selection import BASELINE, TRIMAP, Reported, Scores, label, metric
 from tools.study.tables import gaining
 
+FOREST_EDGE = -12.0  # points, the furthest that the forest plot is drawn to scale
+
 
 def draw_seeds(reported: Reported, file: Path) -> None:
     """Draw the mIoU of every run, runs of a seed joined, with the mean of each method."""
@@ -105,7 +107,7 @@ def draw_forest(reports: Mapping[str, Reported], file: Path) -> None:
     """Draw the gain in mIoU on cross entropy of every method on every data set."""
     shown = {reported: gaining(reported) for reported in reports.values() if gaining(reported)}
     lines = len(shown) + sum(map(len, shown.values()))
-    figure, axes = plt.subplots(figsize=(8, 0.9 + 0.24 * lines), layout='constrained')
+    figure, axes = plt.subplots(figsize=(9, 0.9 + 0.24 * lines), layout='constrained')
     names: list[str] = []
     all_gains: dict[int, list[float]] = {}
     for reported, methods in shown.items():
@@ -135,14 +137,15 @@ def _draw_interval(axes: Axes, place: int, gains: Sequence[float], with_rmi: boo
 
 
 def _name_failures(axes: Axes, gains: Mapping[int, Sequence[float]]) -> None:
-    """Write at the edge which seeds lie below every interval: to scale, they would hide the rest.
+    """Write at the edge which seeds lie further down: to scale, they would hide the rest.
 
     Args:
         axes: with a line for each place.
         gains: of every seed, by place.
     """
     found = [Estimate.of(each) for each in gains.values()]
-    left = min([estimate.mean - estimate.half_width for estimate in found], default=0.0) - 1
+    lowest = min([estimate.mean - estimate.half_width for estimate in found], default=0.0)
+    left = max(lowest - 1, FOREST_EDGE)
     for place, each in gains.items():
         if failed := [f'{gain:.0f}' for gain in each if gain < left]:
             text = f'\N{LEFTWARDS ARROW} {", ".join(failed)}'
