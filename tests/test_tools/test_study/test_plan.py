@@ -169,10 +169,12 @@ def test_the_fingerprint_forgets_places_alone(plan):
 
 def test_every_cell_of_the_plan_of_the_project_differs_from_every_other():
     plan = read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
+    results = Results(TOOLS.parent / 'docs' / 'study' / 'results.jsonl')
     trained = dict.fromkeys(plan.trained(cell) for cell in plan.cells if not cell.repeat)
+    rates = {cell: cell.factor or results.factor(plan, cell) or 1 for cell in trained}
     hashes = {
-        fingerprint(plan.config_file(cell), plan.options(cell, cell.factor or 1))
-        for cell in trained
+        fingerprint(plan.config_file(cell), plan.options(cell, rate))
+        for cell, rate in rates.items()
     }
     assert len(hashes) == len(trained)
     names = [cell.name for cell in plan.cells]
