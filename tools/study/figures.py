@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ from tools.study.plan import Plan
 from tools.study.selection import BASELINE, TRIMAP, Reported, Scores, label, metric
 from tools.study.tables import gaining
 
+LABEL_WIDTH = 30  # characters of a line below an axis
 FOREST_EDGE = -12.0  # points, the furthest that the forest plot is drawn to scale
 
 
 def draw_seeds(reported: Reported, file: Path) -> None:
     """Draw the mIoU of every run, runs of a seed joined, with the mean of each method."""
     methods = [m for m in reported.methods() if reported.values(m, metric('mIoU'))]
-    figure, axes = plt.subplots(figsize=(1.6 + 0.9 * len(methods), 3.6), layout='constrained')
+    figure, axes = plt.subplots(figsize=(1.6 + 0.9 * len(methods), 4.5), layout='constrained')
     values = [reported.values(method, metric('mIoU')) for method in methods]
     for seed in sorted({seed for found in values for seed in found}):
         places = [place for place, found in enumerate(values) if seed in found]
@@ -29,7 +31,8 @@ def draw_seeds(reported: Reported, file: Path) -> None:
     for place, found in enumerate(values):
         ends = [place - 0.2, place + 0.2]
         axes.plot(ends, [np.mean(list(found.values()))] * 2, '-', color=COLOURS[1], linewidth=2.5)
-    axes.set_xticks(range(len(methods)), map(reported.label, methods), rotation=30, ha='right')
+    names = [fill(reported.label(method), LABEL_WIDTH) for method in methods]
+    axes.set_xticks(range(len(methods)), names, rotation=30, ha='right')
     axes.set_xlim(-0.5, len(methods) - 0.5)
     axes.set_ylabel('mIoU in %')
     axes.set_title(f'{reported.title}:\nevery run (a line is a seed) and means')
