@@ -1,4 +1,4 @@
-"""What the watches of a training's first batches share: which batches they look at."""
+"""Choose the batches of a training that a watch looks at."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Results:
         self.entries.append(entry)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open('a') as stream:
-            stream.write(json.dumps(entry) + '\n')
+            stream.write(json.dumps(entry, separators=(',', ':')) + '\n')
             stream.flush()
             os.fsync(stream.fileno())
 
