@@ -1,9 +1,10 @@
 """Check the labels that a config trains on: ``python tools/check_labels.py CONFIG``.
 
 Reads every label map of the training set through the config's own pipeline, up to the step that
-loads it, prints pixels and images by class, and says what is probably wrong: values that are no
-class, foreground that is ignored, ``reduce_zero_label`` on data whose 0 is a class, colours or 16
-bits read as classes, classes that never occur, heads that do not fit. Exits with 1 if something is.
+loads it, and prints pixels and images by class, and weights that favour rare classes. Says what is
+probably wrong: values that are no class, foreground that is ignored, ``reduce_zero_label`` on data
+whose 0 is a class, colours or 16 bits read as classes, classes that never occur, heads that do not
+fit. Exits with 1 if something is.
 """
 
 from __future__ import annotations
@@ -278,6 +279,25 @@ def make_table(survey: Survey, classes: Sequence[str], ignore_index: int | None)
     return table
 
 
+def weigh_classes(pixels: Sequence[int]) -> list[float]:
+    """Compute a weight of 1 / sqrt(frequency) for each class, 1 on average over all pixels.
+
+    Args:
+        pixels: of each class, of which one at least has some.
+
+    Returns:
+        A weight for each class; 1 for one without a pixel, whose weight has no effect.
+
+    Example:
+        >>> weigh_classes([90, 10, 0])  # a ratio of 3
+        [0.83, 2.5, 1.0]
+    """
+    counts = np.asarray(pixels, float)
+    scale = counts.sum() / np.sqrt(counts).sum()
+    weights = np.divide(scale, np.sqrt(counts), out=np.ones_like(counts), where=counts > 0)
+    return [round(weight, 2) for weight in weights.tolist()]
+
+
 def check(cfg: Config, workers: int, console: Console) -> list[str]:
     """Print the table of a config's training set, and return what is probably wrong."""
     if not cfg.get('train_dataloader'):
@@ -299,6 +319,10 @@ def check(cfg: Config, workers: int, console: Console) -> list[str]:
     console.print(make_table(survey, classes, heads.ignore_index))
     faults += find_faults_of_files(survey)
     if not survey.files['colour']:  # whose values are no labels
+        pixels = [survey.pixels[value] for value in range(len(classes))]
+        if any(pixels):
+            weights = ', '.join(f'{weight:.2f}' for weight in weigh_classes(pixels))
+            console.print(f'1 / sqrt(frequency): class_weight=[{weights}]', soft_wrap=True)
         reduce_zero_label = getattr(parts[0], 'reduce_zero_label', False)
         faults += find_faults_of_values(survey, heads, classes, reduce_zero_label)
     return faults

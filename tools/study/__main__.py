@@ -36,7 +36,7 @@ from tools.study.work_queue import WorkQueue, choose
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = ROOT / 'configs' / 'study' / 'plan.yaml'
-RESULTS = ROOT / 'docs' / 'study' / 'results.jsonl'
+RESULTS = ROOT / 'docs' / 'study' / 'results'
 METAFILE = ROOT / 'configs' / 'study' / 'metafile.yaml'
 WEIGHTS = Path('work_dirs/pretrained')
 CONVERTER = 'python tools/model_converters/efficientnet_lite.py'
@@ -172,7 +172,8 @@ def _add_files(command: argparse.ArgumentParser) -> None:
         '--results',
         type=Path,
         default=RESULTS,
-        help='where results are, and go; begin yours as a copy to keep the rates that were tuned',
+        help='where results are, and go: a file NAME.jsonl, or a folder with one for each data '
+        'set; begin yours as a copy to keep the rates that were tuned',
     )
 
 

@@ -34,19 +34,19 @@ NAME = re.compile(
 )
 
 
-def make_metafile(results: Iterable[Mapping[str, Any]], log: str) -> dict[str, Any]:
+def make_metafile(results: Iterable[Mapping[str, Any]], folder: str) -> dict[str, Any]:
     """Return collection and models of reported results.
 
     Args:
         results: entries as ``tools/study`` writes them.
-        log: where they lie, from the root of the project.
+        folder: that has a file of them for each data set, from the root of the project.
     """
     cells = defaultdict(list)
     for entry in results:
         if entry['stage'] == 'report' and not entry['run_of'] and not entry['repeat']:
             platform = ' '.join(str(entry[key]) for key in ('device', 'precision') if key in entry)
             cells[entry['config'], entry['method'], entry['iterations'], platform].append(entry)
-    models = [make_model(*cell, entries, log) for cell, entries in sorted(cells.items())]
+    models = [make_model(*cell, entries, folder) for cell, entries in sorted(cells.items())]
     data = sorted({model['Metadata']['Training Data'] for model in models})
     return {
         'Collections': [
@@ -69,7 +69,7 @@ def make_model(
     iterations: int,
     platform: str,
     entries: list[Mapping[str, Any]],
-    log: str,
+    folder: str,
 ) -> dict[str, Any]:
     """Return the entry of one network, trained with one loss on several seeds."""
     parts = NAME.fullmatch(Path(config).stem)
@@ -99,16 +99,16 @@ def make_model(
             'Memory (GB)': round(max(entry['peak_memory_mb'] for entry in entries) / 1024, 2),
             'Iterations': iterations,
         },
-        'Training log': log,
+        'Training log': f'{folder}/{entries[0]["data"]}.jsonl',
         'Code': 'mmseg_rmi/losses',
         'Framework': 'PyTorch',
         'Paper': PAPER,
     }
 
 
-def write_metafile(entries: Iterable[Mapping[str, Any]], log: str, file: Path) -> None:
+def write_metafile(entries: Iterable[Mapping[str, Any]], folder: str, file: Path) -> None:
     """Write the models of reported results into a file."""
     dumper = yaml.SafeDumper
     dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
-    content = make_metafile(entries, log)
+    content = make_metafile(entries, folder)
     file.write_text(yaml.dump(content, Dumper=dumper, sort_keys=False, width=200))

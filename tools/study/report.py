@@ -29,11 +29,11 @@ FOREST = 'forest.png'
 def report(
     plan: Plan, results: Path, file: Path | None, overview: Path | None, front: Path | None
 ) -> list[Path]:
-    """Write the tables and figures of a file of results into pages.
+    """Write the tables and figures of results into pages.
 
     Args:
         plan: names what was run.
-        results: the file of results.
+        results: the file or the folder of results.
         file: the page of everything; README.md beside the results if None. Figures go beside it.
         overview: the page of one figure and one table, if any.
         front: the page of a few gains, if any.

@@ -1,9 +1,10 @@
-"""The file of results: a line of JSON for each finished cell."""
+"""The results: a line of JSON for each finished cell."""
 
 import json
 import math
 import os
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,31 @@ from tools.study.platforms import Platform
 Entry = dict[str, Any]
 
 
-def read_entries(file: Path) -> list[Entry]:
-    """Read the lines of a file of results.
+def read_entries(place: Path) -> list[Entry]:
+    """Read the results in a file, ``NAME.jsonl``, or in a folder of such files.
 
     Raises:
-        ValueError: there is no such file, no line in it, or one that is no result.
+        ValueError: there is no such file or folder, no line in it, or one that is no result.
     """
-    if not file.is_file():
-        raise ValueError(f'{file} is not a file: python tools/study run --results {file} writes it')
-    lines = enumerate(file.read_text().splitlines(), start=1)
-    entries = [
-        _read_entry(line, f'{file}, line {number},') for number, line in lines if line.strip()
-    ]
+    if not place.exists():
+        raise ValueError(f'there is no {place}: python tools/study run --results {place} writes it')
+    entries = list(_read_lines(place))
     if not entries:
         raise ValueError(
-            f'{file} holds no result yet: python tools/study run --results {file} adds them'
+            f'{place} holds no result yet: python tools/study run --results {place} adds them'
         )
     return entries
+
+
+def _read_lines(place: Path) -> Iterator[Entry]:
+    for file in [place] if _is_file(place) else sorted(place.glob('*.jsonl')):
+        for number, line in enumerate(file.read_text().splitlines(), start=1):
+            if line.strip():
+                yield _read_entry(line, f'{file}, line {number},')
+
+
+def _is_file(place: Path) -> bool:
+    return place.suffix == '.jsonl'
 
 
 def _read_entry(line: str, place: str) -> Entry:
@@ -44,26 +53,28 @@ def _read_entry(line: str, place: str) -> Entry:
 
 
 class Results:
-    """The file of results: read once, and appended to.
+    """The results: read once, and appended to.
 
     A line counts for the plan as long as the cell would train the same network today on the same
     platform.
 
     Args:
-        file: holds the results; need not be there yet.
+        place: a file, ``NAME.jsonl``, or a folder with a file for each data set; need not be there
+            yet.
         platform: whose results are asked for.
     """
 
-    def __init__(self, file: Path, platform: Platform | None = None) -> None:
-        self.file = file
+    def __init__(self, place: Path, platform: Platform | None = None) -> None:
+        self.place = place
         self.platform = platform or Platform()
-        self.entries = read_entries(file) if file.exists() and file.read_text().strip() else []
+        self.entries = list(_read_lines(place)) if place.exists() else []
 
     def append(self, entry: Entry) -> None:
         """Add a line, which is on the disk afterwards."""
         self.entries.append(entry)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open('a') as stream:
+        file = self.place if _is_file(self.place) else self.place / f'{entry["data"]}.jsonl'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open('a') as stream:
             stream.write(json.dumps(entry, separators=(',', ':')) + '\n')
             stream.flush()
             os.fsync(stream.fileno())

@@ -10,6 +10,7 @@ CONFIG = 'configs/study/unet-s5-w16_1xb6-rmi-500_drive-128x128.py'
 def entry(seed: int, score: float, **more: object) -> dict:
     return {
         'stage': 'report',
+        'data': 'drive',
         'config': CONFIG,
         'method': 'rmi-ridge1e-3',
         'run_of': None,
@@ -31,8 +32,9 @@ def test_seeds_are_averaged_and_what_is_no_network_of_its_own_left_out() -> None
         entry(0, 2.0, repeat=1),
         entry(0, 3.0, method='rmi-crf1', run_of='rmi'),
     ]
-    (model,) = tool.make_metafile(results, 'results.jsonl')['Models']
+    (model,) = tool.make_metafile(results, 'results')['Models']
     assert model['Name'] == 'unet-s5-w16_1xb6-rmi-ridge1e-3-500_drive-128x128'
+    assert model['Training log'] == 'results/drive.jsonl'
     metrics = {'mIoU': 75.0, 'Boundary mIoU': 37.5, 'Seeds': 2}
     assert model['Results'] == {
         'Task': 'Semantic Segmentation',
@@ -45,11 +47,11 @@ def test_seeds_are_averaged_and_what_is_no_network_of_its_own_left_out() -> None
 
 def test_config_of_another_name_is_refused() -> None:
     with pytest.raises(ValueError, match='is not named NETWORK_1xbBATCH-LOSS'):
-        tool.make_metafile([entry(0, 1.0, config='configs/study/mine.py')], 'results.jsonl')
+        tool.make_metafile([entry(0, 1.0, config='configs/study/mine.py')], 'results')
 
 
 def test_cards_and_cpus_do_not_mix() -> None:
     card = entry(0, 90.0, device='NVIDIA H200', precision='bf16')
-    ours, theirs = tool.make_metafile([entry(0, 70.0), card], 'results.jsonl')['Models']
+    ours, theirs = tool.make_metafile([entry(0, 70.0), card], 'results')['Models']
     assert theirs['Name'] == f'{ours["Name"]} NVIDIA H200 bf16'
     assert [m['Results']['Metrics']['mIoU'] for m in (ours, theirs)] == [70.0, 90.0]

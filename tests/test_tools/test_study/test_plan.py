@@ -137,7 +137,7 @@ def test_a_variant_takes_the_rate_of_its_method(plan, results):
 
 def test_results_outlive_the_process_and_count_for_their_cell(plan, results):
     record_tuning(plan, results, 'ce', {1: 50.0})
-    again = Results(results.file)
+    again = Results(results.place)
     assert again.find(plan, plan.cell('scenes/ce/lr-x1'))['metrics'] == {'mIoU': 50.0}
     assert again.find(plan, plan.cell('scenes/ce/lr-x2')) is None
 
@@ -169,7 +169,7 @@ def test_the_fingerprint_forgets_places_alone(plan):
 
 def test_every_cell_of_the_plan_of_the_project_differs_from_every_other():
     plan = read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
-    results = Results(TOOLS.parent / 'docs' / 'study' / 'results.jsonl')
+    results = Results(TOOLS.parent / 'docs' / 'study' / 'results')
     trained = dict.fromkeys(plan.trained(cell) for cell in plan.cells if not cell.repeat)
     rates = {cell: cell.factor or results.factor(plan, cell) or 1 for cell in trained}
     hashes = {
@@ -184,7 +184,7 @@ def test_every_cell_of_the_plan_of_the_project_differs_from_every_other():
 def test_the_projects_latest_results_are_those_of_its_plan():
     """A change of a config that makes results stale is to be seen, and the cells run again."""
     plan = read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
-    results = Results(TOOLS.parent / 'docs' / 'study' / 'results.jsonl')
+    results = Results(TOOLS.parent / 'docs' / 'study' / 'results')
     latest = {entry['cell']: entry for entry in results.entries}
     for cell in plan.cells:
         if entry := latest.get(cell.name):
@@ -230,7 +230,7 @@ def test_an_unknown_cell_is_answered_with_its_neighbours(plan):
 
 def test_lines_of_results_are_json(plan, results):
     record_tuning(plan, results, 'ce', {1: 50.0, 2: None})
-    first, second = map(json.loads, results.file.read_text().splitlines())
+    first, second = map(json.loads, results.place.read_text().splitlines())
     assert (first['metrics'], second['metrics']) == ({'mIoU': 50.0}, {})
 
 

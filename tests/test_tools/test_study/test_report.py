@@ -17,7 +17,7 @@ from tools.study import figures, repeat_tables, report, selection, tables, tunin
 from tools.study.metafile import write_metafile
 from tools.study.page import BEGIN, END, insert
 from tools.study.plan import read_plan
-from tools.study.results import read_entries
+from tools.study.results import Results, read_entries
 
 PLAN = read_plan(study.PLAN)
 
@@ -444,8 +444,8 @@ def test_the_pages_of_the_project_show_its_results(tmp_path, monkeypatch):
 
 def test_the_metafile_of_the_project_shows_its_results(tmp_path):
     written = tmp_path / 'metafile.yaml'
-    log = study.RESULTS.relative_to(study.ROOT)
-    write_metafile(read_entries(study.RESULTS), str(log), written)
+    folder = study.RESULTS.relative_to(study.ROOT)
+    write_metafile(read_entries(study.RESULTS), str(folder), written)
     assert written.read_text() == study.METAFILE.read_text()
 
 
@@ -471,3 +471,22 @@ def test_lines_are_read_back(entries, tmp_path):
     file = tmp_path / 'results.jsonl'
     file.write_text('\n'.join(map(json.dumps, entries)))
     assert read_entries(file) == entries
+
+
+def test_results_may_lie_in_a_file_for_each_data_set(entries, tmp_path):
+    folder = tmp_path / 'results'
+    results = Results(folder)
+    for entry in entries:
+        results.append(entry)
+    vessels = {**entries[0], 'data': 'drive', 'cell': 'drive/ce/seed0'}
+    results.append(vessels)
+    assert sorted(file.name for file in folder.iterdir()) == ['camvid.jsonl', 'drive.jsonl']
+    assert read_entries(folder) == Results(folder).entries == [*entries, vessels]
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'there is no .*/missing: python tools/study run'):
+        read_entries(tmp_path / 'missing')
+    with pytest.raises(ValueError, match='holds no result yet'):
+        read_entries(tmp_path)
+    assert Results(tmp_path).entries == []
