@@ -16,6 +16,7 @@ import yaml
 from tools.study.fingerprint import Options, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
+SHOWN = ('headline', 'overview', 'front_columns')  # lists of names
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Plan:
         tuning: ``factors`` of the learning rate, and the tuning cells' ``iterations`` and
             ``seeds``; without factors the rates of the configs are taken as they are.
         headline: methods whose gains on each class are shown.
+        overview: methods in the table of the overview; all if none is named.
         front: for each data set of the front page, the methods whose gains it shows.
         front_columns: names what those methods have in common.
     """
@@ -103,6 +105,7 @@ class Plan:
     cells: tuple[Cell, ...]
     tuning: dict[str, Any] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
+    overview: tuple[str, ...] = ()
     front: dict[str, tuple[str, ...]] = field(default_factory=dict)
     front_columns: tuple[str, ...] = ()
 
@@ -219,25 +222,17 @@ def read_plan(file: Path) -> Plan:
     content = yaml.safe_load(file.read_text())
     lines = content.pop('cells')
     methods = {name: Method(**settings) for name, settings in content.pop('methods').items()}
-    headline = tuple(content.pop('headline', ()))
+    content |= {name: tuple(content.get(name, ())) for name in SHOWN}
     front = {data: tuple(shown) for data, shown in content.pop('front', {}).items()}
-    columns = tuple(content.pop('front_columns', ()))
-    plan = Plan(
-        **content,
-        methods=methods,
-        headline=headline,
-        front=front,
-        front_columns=columns,
-        cells=(),
-    )
+    plan = Plan(**content, methods=methods, front=front, cells=())
     for name, settings in plan.data.items():
         if (tuned_on := settings.get('tuned_on', name)) not in plan.data:
             raise ValueError(
                 f'{file}: {name} is tuned_on {tuned_on}, which is not defined; there are the data '
                 f'{", ".join(plan.data)}'
             )
-    shown = [{'data': data, 'front': methods} for data, methods in front.items()]
-    for line in [*lines, *shown]:
+    in_front = [{'data': data, 'front': methods} for data, methods in front.items()]
+    for line in [*lines, *in_front]:
         named = line.get('tune', line.get('run', line.get('front', ())))
         unknown = [name for name in named if name not in methods]
         if unknown or line['data'] not in plan.data:

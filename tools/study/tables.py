@@ -107,10 +107,11 @@ def _gain_and_seeds(gains: Mapping[int, float]) -> str:
 
 
 def tabulate_overview(reports: Mapping[str, Reported]) -> list[str]:
-    """Tabulate the gains on cross entropy that have an interval."""
+    """Tabulate the gains on cross entropy that have an interval, of what the plan puts there."""
     rows = []
     for reported in reports.values():
-        for method in gaining(reported):
+        shown = reported.plan.overview or reported.plan.methods
+        for method in filter(shown.__contains__, gaining(reported)):
             gains = [reported.gains(method, m) for m in OVERVIEW.values()]
             cells = [estimate(found, '+') for found in gains]
             rates = {entry['lr_factor'] for entry in reported.runs[method].values()}

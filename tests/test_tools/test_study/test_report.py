@@ -365,7 +365,9 @@ def test_there_is_no_headline_without_a_pair():
     assert lines == ['No pair of runs yet.']
 
 
-def test_the_overview_holds_what_has_an_interval(entries, tmp_path, monkeypatch):
+def test_the_overview_holds_what_has_an_interval_and_its_table_what_the_plan_chose(
+    entries, tmp_path, monkeypatch
+):
     drawn = {}
     monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
     more = [entry('bce', seed, 49.0) for seed in (0, 1)]
@@ -373,6 +375,10 @@ def test_the_overview_holds_what_has_an_interval(entries, tmp_path, monkeypatch)
     found = reports([*entries, *more])
     lines = tables.tabulate_overview(found)
     assert row(lines, 'CamVid')[1:5] == ['RMI', 'x 1', '3', '**+4.00 ± 2.48**']
+    assert [line.split(' | ')[1] for line in lines[2:]] == ['RMI']
+    for reported in found.values():
+        reported.plan = dataclasses.replace(reported.plan, overview=())
+    lines = tables.tabulate_overview(found)
     assert [line.split(' | ')[1] for line in lines[2:]] == ['RMI', 'DF 2']
     figures.draw_forest(found, tmp_path / 'forest.png')
     (axes,) = drawn['forest.png'].axes
