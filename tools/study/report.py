@@ -14,6 +14,7 @@ from tools.study.results import Entry, read_entries
 from tools.study.selection import BASELINE, Reported, by_platform, tuning_runs, tuning_scores
 from tools.study.tables import (
     tabulate_classes,
+    tabulate_folds,
     tabulate_gains,
     tabulate_headline,
     tabulate_lead,
@@ -115,6 +116,8 @@ class _Section:
         reported, methods = self.reported, self.reported.methods()
         lines = [*tabulate_scores(reported, methods), '']
         lines += [*tabulate_gains(reported, methods, BASELINE), '']
+        by_fold = tabulate_folds(reported, methods)
+        lines += [*by_fold, ''] if by_fold else []
         compared = [BASELINE]
         for method in self._leaders():
             if {method, BASELINE} < set(methods):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from tools.analysis.estimates import LEAST, Estimate
-from tools.study.plan import Plan
+from tools.study.plan import Cell, Plan
 from tools.study.selection import BASELINE, MEASURES, OVERVIEW, Reported, metric
 
 EACH_SEED = 'mIoU of each seed'
@@ -46,6 +46,32 @@ def tabulate_scores(reported: Reported, methods: Iterable[str]) -> list[str]:
 def tabulate_gains(reported: Reported, methods: Iterable[str], over: str) -> list[str]:
     """Subtract a method from others, paired by seed."""
     return _tabulate_pairs(reported, [(method, over) for method in methods if method != over])
+
+
+def tabulate_folds(reported: Reported, methods: Iterable[str]) -> list[str]:
+    """Average the gains in mIoU on cross entropy over the seeds that hold out the same fold.
+
+    Where they differ more between folds than between seeds, other images would change the result.
+    """
+    plan, data = reported.plan, reported.data
+    if 'folds' not in plan.data[data]:
+        return []
+    found: dict[str, dict[int, list[float]]] = {}
+    for method in methods:
+        for seed, gain in reported.gains(method, MEASURES['mIoU']).items():
+            fold = plan.fold(Cell(data, method, seed))
+            found.setdefault(method, {}).setdefault(fold, []).append(gain)
+    found.pop(BASELINE, None)
+    folds = sorted({fold for each in found.values() for fold in each})
+    rows = [
+        [
+            reported.difference(method),
+            *(f'{np.mean(gains[f]):+.2f} ({len(gains[f])})' if f in gains else '-' for f in folds),
+        ]
+        for method, gains in found.items()
+    ]
+    head = ['mIoU, mean of the seeds of a fold', *(f'fold {fold}' for fold in folds)]
+    return make_table(head, rows) if rows else []
 
 
 def tabulate_lead(reported: Reported, method: str, others: Iterable[str]) -> list[str]:

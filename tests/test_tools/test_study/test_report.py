@@ -388,6 +388,19 @@ def test_the_overview_holds_what_has_an_interval_and_its_table_what_the_plan_cho
     assert (low, high) == pytest.approx((4 - HALF_WIDTH, 4 + HALF_WIDTH), abs=1e-3)
 
 
+def test_gains_are_averaged_by_the_fold_that_a_seed_holds_out():
+    scores = [(50.0, 51.0), (60.0, 62.0), (70.0, 69.0), (50.0, 54.0)]
+    entries = [
+        entry(method, seed, score, data='drive')
+        for seed, pair in enumerate(scores)
+        for method, score in zip(('ce', 'rmi'), pair, strict=True)
+    ]
+    lines = tables.tabulate_folds(reports(entries)['drive'], ['ce', 'rmi'])
+    assert len(lines) == 3  # none of cross entropy itself
+    assert row(lines, 'RMI - CE')[1:] == ['+2.50 (2)', '+2.00 (1)', '-1.00 (1)']
+    assert tables.tabulate_folds(reports([])['camvid'], ['rmi']) == []  # which has no folds
+
+
 def test_seeds_that_failed_do_not_hide_the_others(monkeypatch, tmp_path):
     drawn = []
     monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.append(figure))
