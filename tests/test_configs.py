@@ -190,7 +190,7 @@ def test_test_time_augmentation_averages_what_the_loss_trains(name):
     """Sigmoids of RMI and BCE, softmax of the others and of cross entropy beside RMI."""
     fusion = MODELS.build(dict(config(name).tta_model, module=network(name)))
     assert isinstance(fusion, ProbabilityTTAModel)
-    sigmoid = re.search('(?<!-ce)-(rmi|bce)-', name)
+    sigmoid = re.search('(?<!-ce)(?<!-ce-weights)-(rmi|bce)-', name)
     assert fusion.activation == ('sigmoid' if sigmoid else 'softmax')
 
 

@@ -15,7 +15,7 @@ from tools.study.plan import Plan
 from tools.study.selection import BASELINE, TRIMAP, Reported, Scores, label, metric
 from tools.study.tables import gaining
 
-LABEL_WIDTH = 30  # characters of a line below an axis
+LABEL_WIDTH = 30  # characters of a line of a method's name
 FOREST_EDGE = -12.0  # points, the furthest that the forest plot is drawn to scale
 
 
@@ -60,7 +60,8 @@ def draw_tuning(scores: Scores, plan: Plan, file: Path) -> None:
 
 def draw_trimaps(reported: Reported, file: Path) -> None:
     """Draw mIoU within a distance of true boundaries, and its gain on the baseline."""
-    figure, (level, gain) = plt.subplots(ncols=2, figsize=(9, 3.6), layout='constrained')
+    height = 3.6 + 0.1 * len(reported.methods())  # the names are below, in two columns
+    figure, (level, gain) = plt.subplots(ncols=2, figsize=(9, height), layout='constrained')
     for method in reported.methods():
         entries = reported.runs[method].values()
         keys = [key for entry in entries for key in entry['metrics'] if key.startswith(TRIMAP)]
@@ -74,7 +75,8 @@ def draw_trimaps(reported: Reported, file: Path) -> None:
         axes.set_xlabel('within so many pixels of a true boundary')
     level.set_ylabel('mIoU in %')
     gain.set_ylabel(f"mIoU - {reported.label(BASELINE)}'s, paired by seed")
-    level.legend(fontsize='small')
+    handles, names = level.get_legend_handles_labels()
+    figure.legend(handles, names, loc='outside lower center', ncols=2, fontsize='small')
     figure.suptitle(reported.title)
     save(figure, file)
 
@@ -82,7 +84,7 @@ def draw_trimaps(reported: Reported, file: Path) -> None:
 def draw_classes(reported: Reported, file: Path) -> None:
     """Draw the gain of the headline's methods on each class: mean, interval and seeds."""
     names, methods = reported.classes(), reported.gainers()
-    height = 1.4 + (0.12 + 0.12 * len(methods)) * len(names)
+    height = 1.4 + 0.2 * len(methods) + (0.12 + 0.12 * len(methods)) * len(names)
     figure, axes = plt.subplots(figsize=(5.6, height), layout='constrained')
     shifts = (np.arange(len(methods)) - (len(methods) - 1) / 2) * 0.8 / len(methods)
     for method, shift, colour in zip(methods, shifts, COLOURS, strict=False):
@@ -92,7 +94,8 @@ def draw_classes(reported: Reported, file: Path) -> None:
         means = [each.mean if each else np.nan for each in found]
         errors = [each.half_width if each else np.nan for each in found]
         style: dict[str, Any] = dict(fmt='o', color=colour, markersize=4, capsize=2, linewidth=1.2)
-        axes.errorbar(means, places, xerr=errors, label=reported.label(method), **style)
+        name = fill(reported.label(method), LABEL_WIDTH)
+        axes.errorbar(means, places, xerr=errors, label=name, **style)
         for place, values in zip(places, gains, strict=True):
             axes.plot(values, [place] * len(values), '|', color=colour, markersize=7, alpha=0.5)
     axes.axvline(0, color='#7f7f7f', linewidth=0.8)
