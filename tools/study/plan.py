@@ -231,10 +231,16 @@ def read_plan(file: Path) -> Plan:
                 f'{file}: {name} is tuned_on {tuned_on}, which is not defined; there are the data '
                 f'{", ".join(plan.data)}'
             )
+    named = dict.fromkeys([*plan.headline, *plan.overview])
+    if unknown := [name for name in named if name not in methods]:
+        raise ValueError(
+            f'{file}: headline or overview names {", ".join(unknown)}, which is not defined; there '
+            f'are the methods {", ".join(methods)}'
+        )
     in_front = [{'data': data, 'front': methods} for data, methods in front.items()]
     for line in [*lines, *in_front]:
-        named = line.get('tune', line.get('run', line.get('front', ())))
-        unknown = [name for name in named if name not in methods]
+        used = line.get('tune', line.get('run', line.get('front', ())))
+        unknown = [name for name in used if name not in methods]
         if unknown or line['data'] not in plan.data:
             raise ValueError(
                 f'{file}: {line} names {", ".join(unknown) or line["data"]}, which is not defined; '

@@ -39,7 +39,7 @@ def _read_lines(place: Path) -> Iterator[Entry]:
 
 
 def _is_file(place: Path) -> bool:
-    return place.suffix == '.jsonl'
+    return place.suffix == '.jsonl' or place.is_file()
 
 
 def _read_entry(line: str, place: str) -> Entry:

@@ -58,17 +58,17 @@ def tabulate_folds(reported: Reported, methods: Iterable[str]) -> list[str]:
         return []
     found: dict[str, dict[int, list[float]]] = {}
     for method in methods:
-        for seed, gain in reported.gains(method, MEASURES['mIoU']).items():
+        gains = {} if method == BASELINE else reported.gains(method, MEASURES['mIoU'])
+        for seed, gain in gains.items():
             fold = plan.fold(Cell(data, method, seed))
             found.setdefault(method, {}).setdefault(fold, []).append(gain)
-    found.pop(BASELINE, None)
     folds = sorted({fold for each in found.values() for fold in each})
     rows = [
         [
             reported.difference(method),
-            *(f'{np.mean(gains[f]):+.2f} ({len(gains[f])})' if f in gains else '-' for f in folds),
+            *(f'{np.mean(each[f]):+.2f} ({len(each[f])})' if f in each else '-' for f in folds),
         ]
-        for method, gains in found.items()
+        for method, each in found.items()
     ]
     head = ['mIoU, mean of the seeds of a fold', *(f'fold {fold}' for fold in folds)]
     return make_table(head, rows) if rows else []
@@ -137,7 +137,7 @@ def tabulate_overview(reports: Mapping[str, Reported]) -> list[str]:
     rows = []
     for reported in reports.values():
         shown = reported.plan.overview or reported.plan.methods
-        for method in filter(shown.__contains__, gaining(reported)):
+        for method in (method for method in gaining(reported) if method in shown):
             gains = [reported.gains(method, m) for m in OVERVIEW.values()]
             cells = [estimate(found, '+') for found in gains]
             rates = {entry['lr_factor'] for entry in reported.runs[method].values()}

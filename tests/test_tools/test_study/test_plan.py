@@ -214,6 +214,7 @@ def test_tuning_is_on_a_seed_that_is_not_reported():
         ('data: scenes, s', 'data: scnes, s', 'scnes'),
         ('cells:', 'front: {scenes: [rmy]}\ncells:', 'rmy'),
         ('cells:', 'front: {scnes: [rmi]}\ncells:', 'scnes'),
+        ('cells:', 'overview: [rmj]\ncells:', 'rmj'),
     ],
 )
 def test_a_plan_with_an_unknown_name_is_refused(tmp_path, old, new, named):

@@ -503,6 +503,13 @@ def test_results_may_lie_in_a_file_for_each_data_set(entries, tmp_path):
     assert read_entries(folder) == Results(folder).entries == [*entries, vessels]
 
 
+def test_a_file_of_any_name_is_read_and_appended_to(entries, tmp_path):
+    file = tmp_path / 'mine.txt'
+    file.write_text(json.dumps(entries[0]) + '\n')
+    Results(file).append(entries[1])
+    assert read_entries(file) == entries[:2]
+
+
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'there is no .*/missing: python tools/study run'):
         read_entries(tmp_path / 'missing')
