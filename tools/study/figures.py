@@ -87,15 +87,17 @@ def draw_classes(reported: Reported, file: Path) -> None:
     height = 1.4 + 0.2 * len(methods) + (0.12 + 0.12 * len(methods)) * len(names)
     figure, axes = plt.subplots(figsize=(5.6, height), layout='constrained')
     shifts = (np.arange(len(methods)) - (len(methods) - 1) / 2) * 0.8 / len(methods)
-    for method, shift, colour in zip(methods, shifts, COLOURS, strict=False):
+    # Squares, where there are more methods than colours.
+    looks = [(colour, marker) for marker in 'os' for colour in COLOURS]
+    for method, shift, (colour, marker) in zip(methods, shifts, looks, strict=False):
         places = np.arange(len(names)) + shift
         gains = [list(reported.gains(method, metric(f'IoU.{name}')).values()) for name in names]
         found = [Estimate.of(values) if values else None for values in gains]
         means = [each.mean if each else np.nan for each in found]
         errors = [each.half_width if each else np.nan for each in found]
-        style: dict[str, Any] = dict(fmt='o', color=colour, markersize=4, capsize=2, linewidth=1.2)
+        style: dict[str, Any] = dict(fmt=marker, color=colour, markersize=4)
         name = fill(reported.label(method), LABEL_WIDTH)
-        axes.errorbar(means, places, xerr=errors, label=name, **style)
+        axes.errorbar(means, places, xerr=errors, label=name, capsize=2, linewidth=1.2, **style)
         for place, values in zip(places, gains, strict=True):
             axes.plot(values, [place] * len(values), '|', color=colour, markersize=7, alpha=0.5)
     axes.axvline(0, color='#7f7f7f', linewidth=0.8)
