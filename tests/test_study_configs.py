@@ -128,4 +128,6 @@ def test_configs_differ_from_cross_entropy_by_the_loss_alone(file):
         ours.pop('ce_region_term', None)  # where they are a list of two losses
     if loss.endswith('-warmup'):  # which changes the loss in the course of the training
         assert ours['custom_hooks'].pop()['type'] == 'RegionTermWarmUpHook'
+    if loss.endswith('-averaged'):  # which scores another point of the same training
+        assert ours['custom_hooks'].pop()['type'] == 'EMAHook'
     assert ours == base
