@@ -37,7 +37,7 @@ class RegionMutualInformationMetric(BaseMetric):
             entropy. For one channel, MMSegmentation passes on a probability, which is used as is.
         region_size: as in ``RMILoss``, like the following.
         downsample: how maps are downsampled first.
-        downsample_factor: DF.
+        downsample_factor: DF, a single integer.
         covariance: the sum over regions, their mean, or relative to the truth's own variance.
         ridge: xi.
         ignored: whether ignored pixels are background or exclude the regions that touch them.
