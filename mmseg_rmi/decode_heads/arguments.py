@@ -6,9 +6,10 @@ from typing import Any
 
 
 def own_arguments(head: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a head, or raise a TypeError if it inherits some from no class.
+    """Return the arguments without ``_delete_``, which mmengine leaves where a config has no base.
 
-    ``_delete_``, which mmengine leaves behind where a config has no base, is dropped.
+    Raises:
+        TypeError: no constructor of the head or of its bases takes one of them.
 
     Example:
         >>> from mmseg.models.decode_heads import FCNHead

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Decoder(nn.Module):
-    """Refine up-sampled coarse features with reduced low-level ones, by two 3x3 convolutions.
+    """Refine upsampled coarse features with reduced low-level ones, by two 3x3 convolutions.
 
     Unlike in ``mmseg.models.DepthwiseSeparableASPPHead``, the convolutions are plain, as in the
     networks of the paper.
@@ -18,7 +18,7 @@ class Decoder(nn.Module):
         c1_in_channels: channels of the low-level features.
         c1_channels: channels they are reduced to.
         channels: channels of the coarse features and of the output.
-        align_corners: of the up-sampling, see ``torch.nn.functional.interpolate``.
+        align_corners: of the upsampling, see ``torch.nn.functional.interpolate``.
         layer_cfg: ``conv_cfg``, ``norm_cfg`` and ``act_cfg`` of all ``mmcv.cnn.ConvModule``.
 
     Source: Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image

@@ -1,7 +1,8 @@
-"""Decode heads that never hold the batch's logits at full resolution.
+"""Decode heads that compute the loss from logits of low resolution.
 
 Each is a head of MMSegmentation, or of the paper, with the same arguments, parameters and
-state-dict keys; only the computation of the loss differs.
+state-dict keys; only the computation of the loss differs. See
+:func:`mmseg_rmi.functional.streamed_rmi_loss` for how many logits of full resolution it holds.
 """
 
 from collections.abc import Callable
@@ -30,9 +31,9 @@ from mmseg_rmi.utils.labels import resolve_ignore_index, squeeze_labels
 
 
 class RegionLossMixin:
-    """Stream the RMI loss of a decode head image by image.
+    """Compute the RMI loss of a decode head from its logits of low resolution.
 
-    Put it before any head of MMSegmentation that up-samples its logits bilinearly to the labels, as
+    Put it before any head of MMSegmentation that upsamples its logits bilinearly to the labels, as
     ``BaseDecodeHead`` does: ``class MyRMIHead(RegionLossMixin, MyHead)``. Losses and gradients are
     those of the plain head, to rounding. The log shows ``loss_bce`` (or ``loss_ce``) and
     ``loss_region``, whose sum is the plain head's ``loss_rmi``, ``rmi_score`` (how much of the true
@@ -150,29 +151,32 @@ class RegionLossMixin:
         terms = self.loss_decode.stream(
             seg_logits, labels, ignore_index=self.ignore_index, align_corners=self.align_corners
         )
-        valid = (labels != resolve_ignore_index(self.ignore_index)).sum().clamp(min=1)
+        valid = labels != resolve_ignore_index(self.ignore_index)
+        correct = self._count_correct(seg_logits, labels, valid, terms.correct)
         settings = self.loss_decode.settings
         losses = {
             f'loss_{settings.pixel_term}': terms.total - terms.region,  # the gradient of both
             'loss_region': terms.region,
-            'acc_seg': 100 * self._count_correct(seg_logits, labels, terms.correct) / valid,
+            'acc_seg': 100 * correct / valid.sum().clamp(min=1),
         }
         if settings.loss_lambda < 1:  # else there are no regions to score
             losses['rmi_score'] = terms.score
         return losses
 
     @torch.no_grad()
-    def _count_correct(self, logits: Tensor, labels: Tensor, by_argmax: Tensor) -> Tensor:
-        """Count the pixels predicted correctly; in a binary map, by the head's threshold."""
+    def _count_correct(
+        self, logits: Tensor, labels: Tensor, valid: Tensor, by_argmax: Tensor
+    ) -> Tensor:
+        """Count the valid pixels predicted correctly; in a binary map, by the head's threshold."""
         if self.out_channels > 1:
             return by_argmax
         correct = torch.zeros_like(by_argmax)
-        for logit, label in zip(logits.split(1), labels, strict=True):
+        for logit, label, counts in zip(logits.split(1), labels, valid, strict=True):
             foreground = resize(
                 logit, label.shape, mode='bilinear', align_corners=self.align_corners
             )
             predicted = (foreground.sigmoid() > self.threshold)[0, 0]
-            correct += (predicted.to(label.dtype) == label).sum()
+            correct += ((predicted.to(label.dtype) == label) & counts).sum()
         return correct
 
 

@@ -2,7 +2,7 @@
 
 Each pixel is paired with its eight neighbours at a distance: where the true maps of a class agree,
 the predicted ones shall agree as well, and where they differ, the predicted ones shall differ.
-Shapes: ``B`` images, ``C`` classes, ``H x W`` input, ``h x w`` down-sampled, ``K`` sizes.
+Shapes: ``B`` images, ``C`` classes, ``H x W`` input, ``h x w`` downsampled, ``K`` sizes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mmseg_rmi.functional.contract import promote
-from mmseg_rmi.functional.downsampling import downsample
+from mmseg_rmi.functional.downsampling import downsample, pooled_side
 from mmseg_rmi.functional.maps import one_hot
 from mmseg_rmi.utils.tracing import in_functorch
 
@@ -39,12 +40,12 @@ def affinity_field_loss(
     The means run over images, classes, pixels and their eight neighbours; an element (a class of a
     pair of pixels) is an edge if the one-hot labels of the two pixels differ in that class. Pairs
     with an ignored pixel, or one outside the image, do not count. Probabilities are softmaxes of
-    down-sampled logits (bilinear, corners aligned); labels are down-sampled to the nearest.
+    downsampled logits (bilinear, corners aligned); labels are downsampled to the nearest.
 
     Args:
         logits: ``B x C x H x W``, floating point, C at least 2.
         labels: ``B x H x W``, integer, in ``[0, C)`` or ``ignore_index``.
-        sizes: distances to the neighbours in pixels of the down-sampled map; 1 is a 3 x 3 window.
+        sizes: distances to the neighbours in pixels of the downsampled map; 1 is a 3 x 3 window.
         margin: KL divergence in nats from which on the two pixels of an edge differ enough.
         downsample_factor: DF; 1 takes the maps as they are.
         ignore_index: label of pixels that do not count.
@@ -65,7 +66,7 @@ def affinity_field_loss(
         >>> affinity_field_loss(sharp, labels) < affinity_field_loss(0 * sharp, labels)
         tensor(True)
     """
-    labels, classes = downsample_labels(labels, downsample_factor), logits.shape[1]
+    labels, classes = downsample_labels(labels, downsample_factor).long(), logits.shape[1]
     probability = downsample(promote(logits), 'interp', downsample_factor).softmax(dim=1)
     if size_weights is None:
         size_weights = probability.new_full((2, classes, len(sizes)), 1 / len(sizes))
@@ -162,7 +163,7 @@ def count_elements(
     Two pixels of different labels differ in two classes, and agree in all others.
 
     Args:
-        labels: ``B x h x w``, integer, down-sampled.
+        labels: ``B x h x w``, integer, downsampled.
         classes: C.
         sizes: distances to the neighbours.
         ignore_index: label of pixels that do not count.
@@ -214,7 +215,7 @@ def downsample_labels(labels: Tensor, factor: int) -> Tensor:
     """Take the label of the nearest pixel: ``floor(H / DF) x floor(W / DF)`` of them.
 
     Args:
-        labels: ``B x H x W``, integer of at most 24 bits.
+        labels: ``B x H x W``, integer.
         factor: DF.
 
     Example:
@@ -222,5 +223,14 @@ def downsample_labels(labels: Tensor, factor: int) -> Tensor:
         tensor([[[ 0,  2],
                  [ 8, 10]]])
     """
-    maps = downsample(labels.unsqueeze(1).float(), 'interp', factor, interpolation='nearest')
-    return maps.squeeze(1).to(labels.dtype)
+    rows, columns = (
+        _nearest_places(side, pooled_side(side, 'interp', factor), labels.device)
+        for side in labels.shape[1:]
+    )
+    return labels[:, rows[:, None], columns]
+
+
+def _nearest_places(side: int, sampled: int, device: torch.device) -> Tensor:
+    """Return which pixels of a side ``torch.nn.functional.interpolate`` samples as the nearest."""
+    places = torch.arange(side, dtype=torch.float32, device=device)
+    return F.interpolate(places[None, None], size=sampled, mode='nearest').flatten().long()

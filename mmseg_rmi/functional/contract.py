@@ -5,7 +5,7 @@ Each implementation is one function::
     rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters) -> RMITerms
 
 Shapes: ``B`` images, ``C`` classes, ``H x W`` labels, ``H' x W'`` logits: the same, or a lower
-resolution from which they are up-sampled bilinearly first.
+resolution from which they are upsampled bilinearly first.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class Parameters:
     Args:
         settings: the constants of the loss.
         ignore_index: label of pixels that do not count.
-        align_corners: how logits of a lower resolution are up-sampled, see
+        align_corners: how logits of a lower resolution are upsampled, see
             :func:`torch.nn.functional.interpolate`.
         with_score: whether to find ``score`` and ``correct``.
-        region_dtype: float64 or float32, of everything after the down-sampling.
+        region_dtype: float64 or float32, of everything after the downsampling.
         downsample_factors: DF of each scale; the one of the settings by default.
 
     Example:

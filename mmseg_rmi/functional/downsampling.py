@@ -1,4 +1,4 @@
-"""Down-sampling of the maps before regions are taken (section 4 of the paper, "Downsampling").
+"""Downsampling of the maps before regions are taken (section 4 of the paper, "Downsampling").
 
 Shapes: ``B`` images, ``C`` classes, ``H x W`` input, ``h x w`` pooled.
 """

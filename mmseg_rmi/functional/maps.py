@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 
-def one_hot(labels: Tensor, channels: int, ignore_index: int = 255) -> Tensor:
+def one_hot(labels: Tensor, channels: int, ignore_index: int | None = None) -> Tensor:
     """Return one boolean map per class, false where ignored; one channel is the map of label 1.
 
     Args:
         labels: ``B x H x W``, integer.
         channels: C.
-        ignore_index: label of pixels that do not count.
+        ignore_index: label of pixels that do not count; None for none.
 
     Returns:
         ``B x C x H x W``, boolean.
@@ -25,7 +25,8 @@ def one_hot(labels: Tensor, channels: int, ignore_index: int = 255) -> Tensor:
     first = 1 if channels == 1 else 0
     classes = torch.arange(first, first + channels, device=labels.device).reshape(-1, 1, 1)
     labels = labels.unsqueeze(1)
-    return (labels == classes) & (labels != ignore_index)
+    maps = labels == classes
+    return maps if ignore_index is None else maps & (labels != ignore_index)
 
 
 def count_correct(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:

@@ -49,7 +49,7 @@ def rmi_terms(
 
     losses = pixel_losses(logits, truth, settings.pixel_term, class_weight) * valid
     if pixel_weight is not None:
-        losses = losses * pixel_weight.unsqueeze(1)
+        losses = losses * pixel_weight.to(losses.dtype).unsqueeze(1)
     total = settings.loss_lambda * losses.sum() / normalizers.pixels
     region = score = correct = torch.zeros_like(total)
     if scales := parameters.scales:

@@ -83,10 +83,10 @@ def paired_points(
         probability: p, ``B x C x H x W``, 0 where ignored.
         kept: ``... x n``, boolean (broadcast), the regions that count, see :func:`kept_regions`.
         settings: the constants of the loss.
-        dtype: of all that comes after the down-sampling.
+        dtype: of all that comes after the downsampling.
 
     Returns:
-        Y and P, ``B x C x d x n`` each, of ``dtype``: down-sampled, cast, centred and scaled.
+        Y and P, ``B x C x d x n`` each, of ``dtype``: downsampled, cast, centred and scaled.
 
     Example:
         >>> Y, P = paired_points(
@@ -174,7 +174,7 @@ def least_ridge(covariance: str, points: float) -> float:
 
 
 def check_region_fits(size: Sequence[int], settings: RMISettings) -> None:
-    """Raise if a region is larger than the down-sampled maps.
+    """Raise if a region is larger than the downsampled maps.
 
     Args:
         size: ``(H, W)`` of labels or logits, at full resolution.
@@ -201,6 +201,6 @@ def check_region_fits(size: Sequence[int], settings: RMISettings) -> None:
         mend += f' or a downsample_factor of at most {fitting[-1]}'
     height, width = (pooled_side(s, settings.downsample, factor) for s in size)
     raise ValueError(
-        f'region_size={region} is larger than the down-sampled map of {height} x {width} '
+        f'region_size={region} is larger than the downsampled map of {height} x {width} '
         f'(full size {size[0]} x {size[1]}, downsample_factor={factor}): {mend}'
     )

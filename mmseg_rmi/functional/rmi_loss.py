@@ -24,6 +24,7 @@ from mmseg_rmi.functional.contract import (
 from mmseg_rmi.functional.regions import check_region_fits
 from mmseg_rmi.functional.scales import as_factors
 from mmseg_rmi.functional.settings import RMISettings
+from mmseg_rmi.functional.shapes import check_shapes
 from mmseg_rmi.utils.checks import check_choice
 from mmseg_rmi.utils.labels import widen_labels
 from mmseg_rmi.utils.tracing import full_precision, is_transformed, needs_plain_operations
@@ -57,16 +58,17 @@ def rmi_loss(
         normalizers: divisors of the two sums; those of this batch by default.
         downsample_factors: DF of each scale, such as ``(2, 4, 8)``, over which the region term is
             the mean; the one of the settings by default.
-        region_dtype: precision of all that comes after the down-sampling; by default float64 where
+        region_dtype: precision of all that comes after the downsampling; by default float64 where
             the device has it, the only one that ``'triton'`` takes.
-        impl: ``'reference'``, ``'torch'``, ``'triton'``, or ``'auto'``, the fastest that fits.
+        impl: ``'reference'``, ``'torch'``, ``'triton'``, or ``'auto'``, the fastest that fits:
+            ``'reference'`` if a weight requires a gradient, which no other computes.
 
     Returns:
         Scalar, in nats, of the logits' type, but float32 for half precision.
 
     Raises:
-        ValueError: settings that one channel cannot have, maps too small for a region, an ``impl``
-            that is unknown or cannot compute this.
+        ValueError: shapes that do not fit, an empty batch, settings that one channel cannot have,
+            maps too small for a region, an ``impl`` that is unknown or cannot compute this.
         RuntimeError: in a backward pass with ``create_graph=True``, unless ``impl='reference'``.
 
     Source: Zhao et al., "Region Mutual Information Loss for Semantic Segmentation", NeurIPS 2019.
@@ -79,6 +81,7 @@ def rmi_loss(
         >>> bool(rmi_loss(logits - logits.grad, labels) < loss)
         True
     """
+    check_shapes(logits, labels, pixel_weight, class_weight, same_size=True)
     settings, labels = settings or RMISettings(), widen_labels(labels)
     parameters = Parameters(
         settings,
@@ -86,10 +89,11 @@ def rmi_loss(
         region_dtype=region_dtype or default_region_dtype(logits.device),
         downsample_factors=None if downsample_factors is None else as_factors(downsample_factors),
     )
-    rmi_terms = find_implementation(impl, logits, parameters, labels.shape[1:])
+    weights = (pixel_weight, class_weight)
+    rmi_terms = find_implementation(impl, logits, parameters, labels.shape[1:], weights)
     normalizers = normalizers or batch_normalizers(labels, ignore_index)
     with full_precision(logits.device.type):
-        return rmi_terms(logits, labels, pixel_weight, class_weight, normalizers, parameters).total
+        return rmi_terms(logits, labels, *weights, normalizers, parameters).total
 
 
 def streamed_rmi_loss(
@@ -105,15 +109,16 @@ def streamed_rmi_loss(
     region_dtype: torch.dtype | None = None,
     impl: str = 'auto',
 ) -> RMITerms:
-    """Compute :func:`rmi_loss` of logits that are still to be up-sampled to the labels' size.
+    """Compute :func:`rmi_loss` of logits that are still to be upsampled to the labels' size.
 
-    The batch's logits of full resolution are never held, neither forward nor backward.
+    Of logits of full resolution, ``'triton'`` holds none, ``'torch'`` those of a chunk of images
+    (one on a CPU, as many as fit its working memory elsewhere), ``'reference'`` those of the batch.
 
     Args:
-        logits: ``B x C x H' x W'``, as of :func:`rmi_loss`; up-sampled bilinearly.
+        logits: ``B x C x H' x W'``, as of :func:`rmi_loss`; upsampled bilinearly.
         labels: ``B x H x W``, as of :func:`rmi_loss`.
         settings: the constants of the loss.
-        align_corners: how logits are up-sampled, see :func:`torch.nn.functional.interpolate`.
+        align_corners: how logits are upsampled, see :func:`torch.nn.functional.interpolate`.
         ignore_index: label of pixels that do not count.
         class_weight: ``C``, scales each class's part of the pixel-wise term.
         normalizers: divisors of the two sums; those of this batch by default.
@@ -135,6 +140,7 @@ def streamed_rmi_loss(
         >>> logits.grad.shape
         torch.Size([2, 3, 8, 8])
     """
+    check_shapes(logits, labels, None, class_weight, same_size=False)
     settings, labels = settings or RMISettings(), widen_labels(labels)
     parameters = Parameters(
         settings,
@@ -144,7 +150,7 @@ def streamed_rmi_loss(
         region_dtype=region_dtype or default_region_dtype(logits.device),
         downsample_factors=None if downsample_factors is None else as_factors(downsample_factors),
     )
-    rmi_terms = find_implementation(impl, logits, parameters, labels.shape[1:])
+    rmi_terms = find_implementation(impl, logits, parameters, labels.shape[1:], [class_weight])
     normalizers = normalizers or batch_normalizers(labels, ignore_index)
     with full_precision(logits.device.type):
         return rmi_terms(logits, labels, None, class_weight, normalizers, parameters)
@@ -155,6 +161,7 @@ def find_implementation(
     logits: Tensor,
     parameters: Parameters,
     size: Sequence[int] | None = None,
+    weights: Sequence[Tensor | None] = (),
 ) -> Callable[..., RMITerms]:
     """Return the function that computes the loss of such logits.
 
@@ -163,6 +170,7 @@ def find_implementation(
         logits: ``B x C x H' x W'``.
         parameters: the constants of the call.
         size: ``(H, W)`` of the labels; that of the logits by default.
+        weights: of pixels and classes, which the reference alone differentiates.
 
     Raises:
         ValueError: settings that one channel cannot have, maps too small for a region, an ``impl``
@@ -179,8 +187,16 @@ def find_implementation(
         check_region_fits(size, scale)
     if logits.shape[1] == 1:
         _refuse_softmax(parameters.settings)
-    if impl == 'reference' or (impl == 'auto' and needs_plain_operations()):
+    learns_weights = torch.is_grad_enabled() and any(
+        weight is not None and weight.requires_grad for weight in weights
+    )
+    if impl == 'reference' or (impl == 'auto' and (learns_weights or needs_plain_operations())):
         return reference.rmi_terms
+    if learns_weights:
+        raise ValueError(
+            f'the weight of pixels or classes requires a gradient, which impl={impl!r} does not '
+            "compute: detach it, or use impl='reference'"
+        )
     if is_transformed():
         raise ValueError(
             f'impl={impl!r} works neither under torch.func nor with forward-mode derivatives: use '

@@ -1,4 +1,4 @@
-"""The region term at several scales: the mean over down-sampling factors."""
+"""The region term at several scales: the mean over downsampling factors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmseg_rmi.utils.checks import check_integer
 
 
 def as_factors(downsample_factor: int | Sequence[int]) -> tuple[int, ...]:
-    """Return one or several down-sampling factors as a tuple.
+    """Return one or several downsampling factors as a tuple.
 
     Raises:
         ValueError: a factor is outside of 1 to 4096, or there is none.
@@ -36,7 +36,7 @@ def as_factors(downsample_factor: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def split_scales(parameters: Parameters) -> list[tuple[float, RMISettings]]:
-    """Split a loss over K down-sampling factors into losses of one factor each.
+    """Split a loss over K downsampling factors into losses of one factor each.
 
     With P the pixel-wise term and R_k the region term at factor k::
 

@@ -29,7 +29,7 @@ class RMISettings:
         covariance: scale of the covariances: ``'sum'`` over the points of an image (released),
             their ``'mean'`` (paper), or ``'relative'`` to the truth's own mean variance
             ``tr(S_Y) / d`` of that image and class, which makes ``ridge`` a pure number that means
-            the same for every size of image, class and down-sampling.
+            the same for every size of image, class and downsampling.
         ridge: xi > 0, added to the diagonals before they are inverted and factorised.
         ignored: ``'zero'`` counts an ignored pixel as background in both maps; ``'exclude'`` drops
             every region that touches a cell with an ignored pixel.

@@ -35,7 +35,7 @@ class AffinityFieldLoss(SegmentationLoss):
     loop; outside of one the factor is 1.
 
     Args:
-        sizes: distances to a pixel's eight neighbours on the down-sampled map; 1 is a 3 x 3 window.
+        sizes: distances to a pixel's eight neighbours on the downsampled map; 1 is a 3 x 3 window.
             Several sizes are averaged.
         adaptive: learn the weights of that average, for each label of the centre pixel and
             separately for edges and non-edges. As in the original, these parameters start out
@@ -138,6 +138,7 @@ class AffinityFieldLoss(SegmentationLoss):
             loss = _cross_entropy_sum(logits, labels, weight, ignore_index) / pixels
             loss = loss + self.decay_base ** -_progress(affinity.detach()) * affinity
             # Both terms skip ignored pixels, but a NaN among their logits must not go unnoticed.
+            # Not by zero_if_finite, as torch differentiates aminmax in recent versions alone.
             loss = loss + (0 * logits).sum()
         return propagate_nonfinite(self.loss_weight * loss)
 
@@ -219,7 +220,7 @@ def _cross_entropy_sum(
     if weight is None:
         return F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction='sum')
     each = F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction='none')
-    return (weight * each).sum()
+    return (weight.to(each.dtype) * each).sum()
 
 
 def _check_sizes(sizes: Sequence[int], adaptive: bool) -> None:

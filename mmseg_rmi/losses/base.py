@@ -86,6 +86,7 @@ class SegmentationLoss(nn.Module):
             avg_factor,
             reduction_override,
             same_size=same_size,
+            streamed=f'{type(self).__name__}.stream' if hasattr(self, 'stream') else None,
         )
         labels, ignore_index = widen_labels(labels), resolve_ignore_index(ignore_index)
         self.label_watch.see(labels, ignore_index)

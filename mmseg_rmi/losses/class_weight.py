@@ -66,15 +66,6 @@ def load_class_weight(value: ClassWeight | None) -> Tensor | None:
     return weights
 
 
-def check_class_weight(class_weight: Tensor | None, logits: Tensor) -> None:
-    """Raise unless there is one factor per channel of logits ``B x C x H x W``, or none at all."""
-    if class_weight is not None and len(class_weight) != logits.shape[1]:
-        raise ValueError(
-            f'class_weight has {len(class_weight)} values for {logits.shape[1]} channels of '
-            'logits: give one number per class of the head'
-        )
-
-
 def _check_entry(entry: Any) -> None:
     check_number('each class_weight', entry)
     if entry < 0:

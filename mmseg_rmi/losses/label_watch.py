@@ -61,10 +61,15 @@ class SingleLabelWatch(BatchWatch):
         seen = f'The labels of the first {self.batches} batches are all {least}'
         if ignored == pixels:
             seen = f'The first {self.batches} batches have no labels'
+        mend = ''
+        if ignored:
+            seen += f', and {ignored / pixels:.0%} of all pixels are ignored ({ignore_index})'
+            mend = (
+                f'If the foreground of your masks is {ignore_index}, write it as 1 (label_map, or '
+                'the masks themselves). '
+            )
         warnings.warn(
-            f'{seen}, and {ignored / pixels:.0%} of all pixels are ignored ({ignore_index}). A '
-            'constant prediction is then perfect and nothing is learnt. If the foreground of your '
-            f'masks is {ignore_index}, write it as 1 (label_map, or the masks themselves); '
+            f'{seen}. A constant prediction is then perfect and nothing is learnt. {mend}'
             'tools/check_labels.py lists the labels of a data set.',
             stacklevel=3,
         )

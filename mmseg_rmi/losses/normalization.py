@@ -2,6 +2,7 @@
 
 Where nothing can be back-propagated, each process uses its own counts: a validation loss that one
 process computes alone, or a loss of detached logits for its log, must not wait for the others.
+Divisors are float32, whatever torch's default type is, which may be too narrow for them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def global_normalizers(logits: Tensor, labels: Tensor, ignore_index: int) -> Nor
     counts = torch.stack([valid, torch.full_like(valid, len(labels))])
     world_size = _sum_over_processes(counts, logits.requires_grad)
     pixels, images = counts.unbind()
-    return Normalizers((pixels + 1) / world_size, images / world_size)
+    return Normalizers((pixels + 1).float() / world_size, images.float() / world_size)
 
 
 def global_divisors(counts: Tensor, trains: bool) -> Tensor:
@@ -42,7 +43,7 @@ def global_divisors(counts: Tensor, trains: bool) -> Tensor:
     """
     counts = counts.clone()
     world_size = _sum_over_processes(counts, trains)
-    return counts.clamp(min=1) / world_size
+    return counts.clamp(min=1).float() / world_size
 
 
 def _sum_over_processes(counts: Tensor, trains: bool) -> int:

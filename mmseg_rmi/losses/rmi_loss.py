@@ -9,12 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, RMITerms, rmi_loss, streamed_rmi_loss
-from mmseg_rmi.functional.contract import Parameters
-from mmseg_rmi.functional.regions import check_region_fits
 from mmseg_rmi.functional.rmi_loss import IMPLEMENTATIONS
 from mmseg_rmi.functional.scales import as_factors
 from mmseg_rmi.losses.base import SegmentationLoss
-from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
+from mmseg_rmi.losses.class_weight import ClassWeight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.inverse_map_watch import InverseMapWatch
 from mmseg_rmi.losses.normalization import global_normalizers
@@ -123,7 +121,8 @@ class RMILoss(SegmentationLoss):
             logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C = 1 is a binary map.
             labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1)
                 or ``ignore_index``.
-            weight: ``B x H x W``, scales the pixel-wise term.
+            weight: ``B x H x W``, scales the pixel-wise term; may require a gradient where ``impl``
+                is ``'auto'`` or ``'reference'``.
             ignore_index: label to ignore; None ignores nothing; the constructor's by default.
             avg_factor: None; the loss is normalised by its own pixels and images.
             reduction_override: None or ``'mean'``.
@@ -139,7 +138,6 @@ class RMILoss(SegmentationLoss):
         labels, ignore_index = self.check_call(
             logits, labels, weight, ignore_index, avg_factor, reduction_override
         )
-        self._check_settings_fit(logits, labels)
         self.map_watch.see(logits, labels, ignore_index)
         loss = rmi_loss(
             logits,
@@ -162,16 +160,16 @@ class RMILoss(SegmentationLoss):
         ignore_index: int | EllipsisType | None = ...,
         align_corners: bool,
     ) -> RMITerms:
-        """Compute the loss of logits that are still to be up-sampled.
+        """Compute the loss of logits that are still to be upsampled.
 
         Args:
             logits: ``B x C x H' x W'``, as in :meth:`forward`.
             labels: ``B x H x W``, as in :meth:`forward`.
             ignore_index: as in :meth:`forward`.
-            align_corners: how logits are up-sampled, see ``torch.nn.functional.interpolate``.
+            align_corners: how logits are upsampled, see ``torch.nn.functional.interpolate``.
 
         Returns:
-            ``total``, which equals the loss of the up-sampled logits, and by-products: the
+            ``total``, which equals the loss of the upsampled logits, and by-products: the
             ``region`` term in it, the mean region ``score``, the number of ``correct`` pixels.
 
         Raises:
@@ -179,7 +177,6 @@ class RMILoss(SegmentationLoss):
             TypeError: as :meth:`forward`.
         """
         labels, ignore_index = self.check_call(logits, labels, None, ignore_index, same_size=False)
-        self._check_settings_fit(logits, labels)
         self.map_watch.see(logits, labels, ignore_index)
         terms = streamed_rmi_loss(
             logits,
@@ -196,11 +193,6 @@ class RMILoss(SegmentationLoss):
             total=propagate_nonfinite(self.loss_weight * terms.total),
             region=self.loss_weight * terms.region,
         )
-
-    def _check_settings_fit(self, logits: Tensor, labels: Tensor) -> None:
-        check_class_weight(self.class_weight, logits)
-        for scale in Parameters(self.settings, downsample_factors=self.downsample_factors).scales:
-            check_region_fits(labels.shape[1:], scale)
 
     @property
     def use_sigmoid(self) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmseg_rmi.functional import RMISettings, rmi_loss
 from mmseg_rmi.losses.base import SegmentationLoss
-from mmseg_rmi.losses.class_weight import ClassWeight, check_class_weight, load_class_weight
+from mmseg_rmi.losses.class_weight import ClassWeight, load_class_weight
 from mmseg_rmi.losses.finiteness import propagate_nonfinite
 from mmseg_rmi.losses.normalization import global_normalizers
 
@@ -68,7 +68,7 @@ class SigmoidCrossEntropyLoss(SegmentationLoss):
             logits: ``B x C x H x W``, float16, bfloat16, float32 or float64; C = 1 is a binary map.
             labels: ``B x H x W`` or ``B x 1 x H x W``, integer, in ``[0, C)`` (``{0, 1}`` if C = 1)
                 or ``ignore_index``.
-            weight: ``B x H x W``, factor of each pixel.
+            weight: ``B x H x W``, factor of each pixel; may require a gradient.
             ignore_index: label to ignore; None ignores nothing; the constructor's by default.
             avg_factor: None; the loss is normalised by its own pixels.
             reduction_override: None or ``'mean'``.
@@ -84,7 +84,6 @@ class SigmoidCrossEntropyLoss(SegmentationLoss):
         labels, ignore_index = self.check_call(
             logits, labels, weight, ignore_index, avg_factor, reduction_override
         )
-        check_class_weight(self.class_weight, logits)
         loss = rmi_loss(
             logits,
             labels,

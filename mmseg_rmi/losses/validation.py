@@ -9,6 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmseg_rmi.functional.shapes import (
+    check_labels_shape,
+    check_logits_shape,
+    check_weight_shape,
+)
 from mmseg_rmi.utils.checks import check_integer, check_number
 from mmseg_rmi.utils.labels import (
     INT32_RANGE,
@@ -58,6 +63,7 @@ def check_inputs(
     reduction_override: str | None = None,
     *,
     same_size: bool = True,
+    streamed: str | None = None,
     name: str = 'logits',
 ) -> None:
     """Raise unless a loss can be computed from these inputs.
@@ -69,7 +75,8 @@ def check_inputs(
         ignore_index: the one label allowed outside ``[0, C)``; None allows none.
         avg_factor: only None is possible.
         reduction_override: only None and ``'mean'`` are possible.
-        same_size: False for logits that are still to be up-sampled to the labels.
+        same_size: False for logits that are still to be upsampled to the labels.
+        streamed: what takes such logits instead, if anything does, for the text of an error.
         name: what errors call the logits.
 
     Raises:
@@ -83,7 +90,7 @@ def check_inputs(
     if ignore_index is not None:
         check_integer('ignore_index', ignore_index, *INT32_RANGE)
     _check_logits(name, logits)
-    _check_labels(labels, name, logits, same_size)
+    _check_labels(labels, name, logits, same_size, streamed)
     if weight is not None:
         _check_weight(weight, name, logits)
     _check_label_values(labels, logits.shape[1], ignore_index)
@@ -98,45 +105,27 @@ def _check_logits(name: str, logits: object) -> None:
             f'{name} must be a tensor B x C x H x W, got {type(logits).__name__}: {mend}'
         )
     _check_is_dense(name, logits)
-    if logits.dim() == 5:
-        raise ValueError(
-            f'{name} must be B x C x H x W, got shape {tuple(logits.shape)}: for volumes, pass on '
-            f'slices ({name}.transpose(1, 2).flatten(0, 1), labels.flatten(0, -3))'
-        )
-    if logits.dim() != 4:
-        raise ValueError(
-            f'{name} must be B x C x H x W, got shape {tuple(logits.shape)}: add what is missing, '
-            f'{name}[:, None] for one class or {name}[None] for one image; the B x C x points of a '
-            'PointHead form no regions'
-        )
-    if logits.numel() == 0:
-        raise ValueError(f'{name} of shape {tuple(logits.shape)} are empty: skip such a batch')
+    check_logits_shape(logits, name)
     if not logits.is_floating_point():
         raise TypeError(f'{name} must be floating point, got {logits.dtype}: use {name}.float()')
     if logits.dtype not in FLOATING_DTYPES:
         raise TypeError(f'{name} must be of 16, 32 or 64 bits, got {logits.dtype}')
 
 
-def _check_labels(labels: Tensor, name: str, logits: Tensor, same_size: bool) -> None:
+def _check_labels(
+    labels: Tensor, name: str, logits: Tensor, same_size: bool, streamed: str | None
+) -> None:
     _check_is_tensor('labels', labels)
     _check_is_dense('labels', labels)
-    shape, batch = tuple(labels.shape), len(logits)
-    height, width = logits.shape[2:] if same_size else ('H', 'W')
-    expected = f'labels must be B x H x W = ({batch}, {height}, {width})'
-    if len(shape) == 4:
+    if labels.dim() == 4:
         mend = _mend_of_4d(labels, logits)
-        raise ValueError(f'labels must be B x H x W, got {shape}: {mend}')
+        raise ValueError(f'labels must be B x H x W, got {tuple(labels.shape)}: {mend}')
     if labels.dtype not in INTEGER_DTYPES:
         raise TypeError(
             f'labels must be integer class indices, got {labels.dtype}: use labels.long() if all '
             'are whole numbers; soft labels are not supported'
         )
-    if same_size:
-        _check_map('labels', labels, name, logits)
-    elif len(shape) != 3 or len(labels) != batch:
-        raise ValueError(f'{expected}, got {shape}')
-    if labels.numel() == 0:
-        raise ValueError(f'labels of shape {shape} are empty: skip such a batch')
+    check_labels_shape(labels, logits, name, same_size=same_size, streamed=streamed)
     _check_device('labels', labels, name, logits)
 
 
@@ -178,7 +167,7 @@ def _check_weight(weight: Tensor, name: str, logits: Tensor) -> None:
     _check_is_dense('weight', weight)
     if weight.is_complex():
         raise TypeError(f'weight must hold real numbers, got {weight.dtype}')
-    _check_map('weight', weight, name, logits)
+    check_weight_shape('weight', weight, logits, name)
     _check_device('weight', weight, name, logits)
     weight = unwrap(weight)
     if weight.is_cuda or is_compiling():
@@ -216,21 +205,6 @@ def _check_reduction(reduction_override: str | None, avg_factor: float | None) -
         raise ValueError(
             f'avg_factor={avg_factor} is not supported: the loss is normalised by its own pixels '
             'and images'
-        )
-
-
-def _check_map(name: str, values: Tensor, others: str, logits: Tensor) -> None:
-    expected = (logits.shape[0], *logits.shape[2:])
-    if values.shape != expected:
-        mend = ''
-        if values.dim() == 3 and len(values) == len(logits):
-            mend = (
-                f': resize the {others} to the labels (torch.nn.functional.interpolate), or take '
-                'RMILoss.stream, which does so'
-            )
-        raise ValueError(
-            f'{name} must be B x H x W = {expected} like the {others} {tuple(logits.shape)}, '
-            f'got {tuple(values.shape)}{mend}'
         )
 
 

@@ -41,7 +41,7 @@ class Prediction(NamedTuple):
 
 
 class PendingBatch(NamedTuple):
-    """A batch that the network has predicted."""
+    """A batch that the network has predicted, on the CPU."""
 
     batch_idx: int
     data_batch: Any
@@ -150,7 +150,8 @@ class DenseCRFTestLoop(TestLoop):
         with autocast(enabled=self.fp16):
             samples = self.runner.model.test_step(data_batch)
         futures = [pool.submit(refine, self.crf, self._collect(sample)) for sample in samples]
-        return PendingBatch(index, data_batch, samples, futures)
+        # Waiting predictions of high resolution would fill the memory of a GPU.
+        return PendingBatch(index, data_batch, [sample.cpu() for sample in samples], futures)
 
     def _collect(self, sample: SegDataSample) -> Prediction:
         if 'img_path' not in sample:
@@ -177,8 +178,7 @@ def refine(crf: DenseCRF, prediction: Prediction) -> np.ndarray:
 
 def _replace_labels(batch: PendingBatch) -> PendingBatch:
     for sample, labels in zip(batch.samples, batch.labels, strict=True):
-        device = sample.pred_sem_seg.data.device
-        sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels.result()).to(device))
+        sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels.result()))
     return batch
 
 

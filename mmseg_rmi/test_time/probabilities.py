@@ -22,10 +22,13 @@ Activation = Literal['sigmoid', 'softmax']  # one of ACTIVATIONS
 
 
 def final_head(model: Any) -> Any:
-    """Find the decode head that predicts, in a segmentor or a wrapper of one."""
+    """Find the decode head that predicts, in a segmentor or a wrapper of one.
+
+    A model without ``decode_head`` counts as its own.
+    """
     while not hasattr(model, 'decode_head') and hasattr(model, 'module'):
         model = model.module
-    head = model.decode_head
+    head = getattr(model, 'decode_head', model)
     return head[-1] if isinstance(head, nn.ModuleList) else head
 
 

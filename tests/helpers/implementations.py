@@ -1,7 +1,7 @@
 """The ways to compute the loss that must agree with each other and with the oracle.
 
-``torch_loss``, ``reference_loss`` and ``streamed_loss`` are called as the functions of
-``mmseg_rmi.functional``; those of ``LOSSES`` with settings by name,
+``torch_loss``, ``reference_loss``, ``streamed_loss`` and ``streamed_reference`` are called as the
+functions of ``mmseg_rmi.functional``; those of ``LOSSES`` with settings by name,
 ``(logits, labels, weight=None, ignore_index=255, **settings)``.
 """
 
@@ -16,6 +16,7 @@ from mmseg_rmi.losses import RMILoss
 reference_loss = functools.partial(rmi_loss, impl='reference')
 torch_loss = functools.partial(rmi_loss, impl='torch')
 streamed_loss = functools.partial(streamed_rmi_loss, impl='torch')
+streamed_reference = functools.partial(streamed_rmi_loss, impl='reference')
 
 
 def registered(logits: Tensor, labels: Tensor, weight=None, ignore_index=255, **settings) -> Tensor:

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
@@ -44,6 +46,41 @@ def test_value_is_that_of_the_oracle(settings, classes, contrast):
     expected = affinity_oracle.affinity(logits, labels, **settings)
     assert expected > 0
     assert_close(affinity_field_loss(logits, labels, **settings), expected)
+
+
+def test_class_255_counts_where_another_label_is_ignored():
+    logits, labels = make_batch(classes=257, height=13, width=15)
+    labels[labels == 255] = -1
+    labels[:, 8:] = 255
+    settings = dict(downsample_factor=1, ignore_index=-1)
+    expected = affinity_oracle.affinity(logits, labels, **settings)
+    assert_close(affinity_field_loss(logits, labels, **settings), expected)
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int8, torch.int16, torch.int32], ids=str)
+def test_labels_may_be_of_any_integer_type(dtype):
+    logits, labels = make_batch()
+    labels[labels == 255] = 127
+    settings = dict(downsample_factor=2, ignore_index=127)
+    expected = affinity_field_loss(logits, labels, **settings)
+    assert affinity_field_loss(logits, labels.to(dtype), **settings) == expected
+
+
+@pytest.mark.parametrize('ignore_index', [2**24 + 1, 2**31 - 1, -(2**31)])
+def test_ignore_index_may_be_a_large_number(ignore_index):
+    logits, labels = make_batch()
+    settings = dict(downsample_factor=2)
+    expected = affinity_field_loss(logits, labels, **settings)
+    labels[labels == 255] = ignore_index
+    assert affinity_field_loss(logits, labels, ignore_index=ignore_index, **settings) == expected
+
+
+@given(size=st.tuples(st.integers(1, 300), st.integers(1, 300)), factor=st.integers(1, 40))
+def test_labels_are_sampled_where_torch_takes_the_nearest_pixel(size, factor):
+    assume(min(size) >= factor)
+    labels = torch.arange(size[0] * size[1]).reshape(1, *size)  # float32 holds all of them
+    sampled = downsample(labels[:, None].float(), 'interp', factor, interpolation='nearest')
+    assert torch.equal(downsample_labels(labels, factor), sampled[:, 0].long())
 
 
 def test_weights_are_chosen_by_the_label_of_the_centre():

@@ -9,11 +9,11 @@ from torch.utils.checkpoint import checkpoint
 
 from helpers.batches import make_batch
 from helpers.implementations import reference_loss, streamed_loss, torch_loss, value_and_gradient
-from mmseg_rmi.functional import RMISettings
+from mmseg_rmi.functional import RMISettings, rmi_loss, streamed_rmi_loss
 
 
 def streamed(logits, labels, settings=None, **options):
-    """The objective of logits up-sampled from those given, of three quarters of their size."""
+    """The objective of logits upsampled from those given, of three quarters of their size."""
     return streamed_loss(logits, labels, settings, **options).total
 
 
@@ -121,6 +121,38 @@ def test_logits_of_a_frozen_network_give_a_value_without_gradient(case):
     value = objective(logits, labels)
     assert not value.requires_grad
     close(value, reference(logits, labels))
+
+
+WEIGHTS = {'pixel_weight': (2, 32, 36), 'class_weight': (3,)}
+
+
+@pytest.mark.parametrize('name', WEIGHTS)
+def test_a_weight_that_requires_a_gradient_gets_it(name):
+    """The pixel-wise term is linear in it."""
+    logits, labels = make_batch(height=32, width=36)
+    weight = torch.rand(WEIGHTS[name], dtype=torch.float64, requires_grad=True)
+    logits.requires_grad_()
+    pixels_alone = RMISettings(loss_lambda=1)
+    values = [rmi_loss(logits, labels, pixels_alone, **{name: weight})]
+    if name == 'class_weight':
+        low = logits[..., ::2, ::2]
+        values.append(streamed_rmi_loss(low, labels, pixels_alone, class_weight=weight).total)
+    for value in values:
+        (gradient,) = torch.autograd.grad(value, weight)
+        close((gradient * weight).sum(), value)
+
+
+@pytest.mark.parametrize('impl', ['torch', 'triton'])
+@pytest.mark.parametrize('name', WEIGHTS)
+def test_an_implementation_that_would_drop_the_gradient_of_a_weight_says_so(name, impl):
+    logits, labels = make_batch(height=32, width=36)
+    weight = torch.rand(WEIGHTS[name], dtype=torch.float64, requires_grad=True)
+    with pytest.raises(ValueError, match=f"impl='{impl}' does not compute: detach it, or use"):
+        rmi_loss(logits, labels, impl=impl, **{name: weight})
+    if impl == 'torch':
+        expected = rmi_loss(logits, labels, impl=impl, **{name: weight.detach()})
+        with torch.no_grad():
+            assert rmi_loss(logits, labels, impl=impl, **{name: weight}) == expected
 
 
 SETTINGS = [

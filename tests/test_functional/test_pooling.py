@@ -1,4 +1,4 @@
-"""Down-sampling differentiated by hand is down-sampling differentiated by autograd."""
+"""Downsampling differentiated by hand is downsampling differentiated by autograd."""
 
 import pytest
 import torch

@@ -42,6 +42,12 @@ from mmseg_rmi.functional.scales import as_factors
             "ignored='exclude' needs cells .* use downsample='avg' or 'max', or ignored='zero'",
         ),
         (dict(nonnegative=1), TypeError, 'nonnegative must be True or False, got 1'),
+        (dict(pixel_term='dice'), ValueError, "pixel_term must be one of 'bce', 'ce', got 'dice'"),
+        (
+            dict(activation='relu'),
+            ValueError,
+            "activation must be one of 'sigmoid', 'softmax', got 'relu'",
+        ),
     ],
 )
 def test_wrong_constant_is_named_with_its_value(settings, error, message):

@@ -1,4 +1,4 @@
-"""The streamed objective is that of the up-sampled logits, and never holds these of a batch."""
+"""The streamed objective is that of the upsampled logits, and never holds these of a batch."""
 
 import pytest
 import torch
@@ -10,7 +10,12 @@ from torch.nn import functional as F
 from helpers import drawn
 from helpers.allocations import Allocations, limit_blocks, workspaces
 from helpers.batches import block_labels, make_batch, sharp_logits
-from helpers.implementations import reference_loss, streamed_loss, torch_loss
+from helpers.implementations import (
+    reference_loss,
+    streamed_loss,
+    streamed_reference,
+    torch_loss,
+)
 from helpers.scores import region_scores
 from mmseg_rmi.functional import Normalizers, RMISettings
 
@@ -93,16 +98,22 @@ def test_normalizers_divide_the_two_terms():
     torch.testing.assert_close(divided.total - divided.region, pixel_term / 2)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+def test_terms_of_half_precision_are_those_of_the_reference(dtype):
+    logits, labels = make_batch(height=65, width=65)
+    logits = F.avg_pool2d(logits, 4).to(dtype)
+    terms, expected = (loss(logits, labels) for loss in (streamed_loss, streamed_reference))
+    torch.testing.assert_close(terms, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_gradient_in_half_precision_is_rounded_once():
     """The plain way rounds it at full resolution, and what it sums of that again."""
     logits, labels = make_batch(height=65, width=65)
     logits = F.avg_pool2d(logits, 4).half()
     leaf = logits.clone().requires_grad_()
     streamed_loss(leaf, labels).total.backward()
-    exact = up_sample(logits, labels, align_corners=False).double().requires_grad_()
-    reference_loss(exact, labels).backward()
     low = logits.double().requires_grad_()
-    up_sample(low, labels, align_corners=False).backward(exact.grad)
+    reference_loss(up_sample(low, labels, align_corners=False), labels).backward()
     rounding = 2**-11 * low.grad.abs() + 2**-25
     assert ((leaf.grad.double() - low.grad).abs() <= 1.02 * rounding).all()
 

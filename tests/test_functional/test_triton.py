@@ -42,6 +42,7 @@ class CudaTensor:
 @pytest.fixture
 def card(monkeypatch):
     monkeypatch.setattr(support, 'INSTALLED', True)
+    monkeypatch.setattr(support, 'HAS_CUSTOM_OPERATORS', True)
     monkeypatch.setattr(torch.version, 'hip', None)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
@@ -113,6 +114,25 @@ def test_refuses_regions_in_float32(card, caplog):
     )
     assert 'region_dtype=torch.float32' in reason
     assert reason in caplog.text
+
+
+@pytest.mark.parametrize(
+    ('target', 'name', 'value', 'words'),
+    [
+        (support, 'INSTALLED', False, 'Triton is not installed'),
+        (support, 'HAS_CUSTOM_OPERATORS', False, 'has no torch.library.custom_op'),
+        (torch.version, 'hip', '6.0', 'NVIDIA devices alone'),
+        (torch.cuda, 'get_device_capability', lambda _: (7, 0), '(7, 0) is below (7, 5)'),
+    ],
+    ids=['triton', 'custom operators', 'hip', 'capability'],
+)
+def test_what_a_machine_lacks_sends_the_loss_the_torch_way(
+    card, monkeypatch, target, name, value, words
+):
+    monkeypatch.setattr(target, name, value)
+    parameters = Parameters(RMISettings())
+    assert words in triton.unsupported_reason(CudaTensor(), parameters)
+    assert find_implementation('auto', CudaTensor(), parameters) is blocked.rmi_terms
 
 
 def test_asks_for_the_c_compiler_that_triton_needs(card, monkeypatch):

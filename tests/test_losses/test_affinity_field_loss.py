@@ -138,8 +138,8 @@ def test_adaptive_weights_climb_the_loss():
     before.backward()
     gradient = loss.size_scores.grad
     optimizer.step()
-    assert_close(loss(logits, labels) - before, 1e-3 * gradient.square().sum(), torch.float16, 100)
-    assert gradient.abs().sum() > 0
+    climbed = (loss(logits, labels) - before).item()
+    assert climbed == pytest.approx(1e-3 * gradient.square().sum().item(), rel=0.1)
 
 
 def test_gradient_of_the_scores_is_that_of_the_function_reversed():

@@ -217,15 +217,21 @@ def test_weight_may_be_of_half_precision(dtype):
     assert_close(registered(logits, labels, weight=weight), expected)
 
 
-def test_weight_may_be_more_precise_than_the_logits():
+@pytest.mark.parametrize(
+    'loss',
+    [RMILoss(), RMILoss(impl='reference'), SigmoidCrossEntropyLoss(), AffinityFieldLoss()],
+    ids=['rmi', 'reference', 'bce', 'affinity'],
+)
+def test_weight_may_be_more_precise_than_the_logits(loss):
     """NumPy's numbers are float64."""
     logits, labels = make_batch()
     weight = torch.rand(labels.shape, dtype=torch.float64)
     pairs = [
-        value_and_gradient(lambda x, y, w=w: registered(x, y, weight=w), logits.float(), labels)
-        for w in (weight, weight.float())
+        value_and_gradient(loss, logits.float(), labels, weight=each)
+        for each in (weight, weight.float())
     ]
     for precise, plain in zip(*pairs, strict=True):
+        assert precise.dtype == plain.dtype == torch.float32
         assert_close(precise, plain)
 
 
@@ -234,9 +240,19 @@ def test_weight_may_be_more_precise_than_the_logits():
 def test_batch_of_one_image(loss, layout):
     logits, labels = make_batch(images=1)
     value, gradient = value_and_gradient(loss, logits.to(memory_format=layout), labels)
-    twice = loss(torch.cat([logits, logits]), torch.cat([labels, labels]))
-    pixels = int((labels != 255).sum())
-    if isinstance(loss, SigmoidCrossEntropyLoss):
-        assert_close(value * (pixels + 1) * 2, twice * (2 * pixels + 1))
     assert value.isfinite()
     assert gradient.shape == logits.shape
+
+
+@pytest.mark.parametrize(
+    'loss',
+    [RMILoss(loss_lambda=0), SigmoidCrossEntropyLoss(), AffinityFieldLoss()],
+    ids=['region', 'bce', 'affinity'],
+)
+def test_an_image_twice_costs_what_it_costs_once(loss):
+    logits, labels = make_batch(images=1)
+    once, twice = loss(logits, labels), loss(logits.repeat(2, 1, 1, 1), labels.repeat(2, 1, 1))
+    if isinstance(loss, SigmoidCrossEntropyLoss):  # over the number of valid pixels + 1
+        pixels = int((labels != 255).sum())
+        once, twice = once * (pixels + 1) * 2, twice * (2 * pixels + 1)
+    assert_close(once, twice)

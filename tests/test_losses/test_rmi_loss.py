@@ -100,14 +100,6 @@ def test_fusion_learns_what_the_probabilities_are(settings, expected):
     assert RMILoss(**settings).use_sigmoid is expected
 
 
-def test_ignore_index_of_the_loss_holds_where_a_call_names_none():
-    logits, labels = make_batch()
-    expected = registered(logits, labels)
-    labels[labels == 255] = 9
-    assert_close(RMILoss(ignore_index=9)(logits, labels), expected)
-    assert_close(RMILoss()(logits, labels, ignore_index=9), expected)
-
-
 def test_weight_multiplies_the_pixel_term_of_each_pixel():
     """Three pixels of two channels at logit 0 cost 2 log 2 each; the sum is divided by 3 + 1."""
     labels = torch.tensor([[[0, 1, 1, 255]]])

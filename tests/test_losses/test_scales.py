@@ -1,4 +1,4 @@
-"""The region term at several down-sampling factors at once."""
+"""The region term at several downsampling factors at once."""
 
 from functools import partial
 

@@ -67,6 +67,16 @@ def test_class_and_pixel_weights_multiply():
     assert_close(value, 3 * (0.5 + 2) * 0.6931472 / 3)
 
 
+def test_weight_of_pixels_has_a_gradient():
+    """The loss is linear in it."""
+    logits, labels = make_batch()
+    weight = torch.rand(labels.shape, dtype=torch.float64, requires_grad=True)
+    value = SigmoidCrossEntropyLoss()(logits.requires_grad_(), labels, weight=weight)
+    value.backward()
+    assert_close((weight.grad * weight).sum(), value)
+    assert logits.grad.abs().sum() > 0
+
+
 def test_class_weight_moves_with_the_module():
     assert SigmoidCrossEntropyLoss(class_weight=[1.0, 2.0]).to('meta').class_weight.is_meta
 

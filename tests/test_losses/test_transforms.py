@@ -138,15 +138,27 @@ def test_a_network_is_recorded_with_its_loss(loss, way):
     assert_close(recorded(logits, labels), network(logits, labels))
 
 
-@every_loss
-def test_the_default_type_of_tensors_changes_nothing(loss):
-    logits, labels = make_batch()
+@pytest.mark.parametrize('default', [torch.float16, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    'loss',
+    [
+        RMILoss(),
+        RMILoss(impl='reference'),
+        SigmoidCrossEntropyLoss(),
+        AffinityFieldLoss(),
+    ],
+    ids=['rmi', 'reference', 'bce', 'affinity'],
+)
+def test_the_default_type_of_tensors_changes_nothing(loss, default):
+    logits, labels = make_batch(height=256, width=256)  # more pixels than float16 can count
+    logits = logits.float()
     expected = loss(logits, labels)
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(default)
     try:
-        assert_close(loss(logits, labels), expected)
+        measured = loss(logits, labels)
     finally:
         torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(measured, expected)
 
 
 @pytest.mark.skipif(not hasattr(torch.library, 'custom_op'), reason='torch 2.4 has them first')

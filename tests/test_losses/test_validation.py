@@ -57,6 +57,22 @@ def test_logits_of_another_size_train_as_the_error_says():
     assert_close(RMILoss().stream(low, labels, align_corners=False).total, RMILoss()(full, labels))
 
 
+@pytest.mark.parametrize(
+    'loss', [SigmoidCrossEntropyLoss(), AffinityFieldLoss()], ids=['bce', 'affinity']
+)
+def test_no_other_loss_names_what_it_cannot_do(loss):
+    with pytest.raises(ValueError, match=r'to the labels \(torch.nn.functional.interpolate\)$'):
+        loss(torch.zeros(1, 2, 16, 16), torch.zeros(1, 32, 32, dtype=torch.long))
+
+
+@every_loss
+def test_a_weight_of_another_size_is_told_its_own_mend(loss):
+    logits, labels = make_batch()
+    with pytest.raises(ValueError, match=r'got \(2, 15, 18\): give one number for each pixel of'):
+        loss(logits, labels, weight=torch.ones(2, 15, 18))
+    assert loss(logits, labels, weight=torch.ones(labels.shape)).isfinite()
+
+
 @every_loss
 @pytest.mark.parametrize('shape', [(0, 3, 31, 37), (2, 0, 31, 37), (2, 3, 0, 37)])
 def test_logits_must_hold_something(loss, shape):
@@ -345,7 +361,7 @@ def fits(side, region_size, downsample, factor):
     pooled = max(pooled_side(side, downsample, factor), 0)
     assert pooled < region_size
     assert (
-        f'region_size={region_size} is larger than the down-sampled map of {pooled} x {pooled}'
+        f'region_size={region_size} is larger than the downsampled map of {pooled} x {pooled}'
         in error
     )
     assert f'full size {side} x {side}, downsample_factor={factor}' in error
@@ -385,26 +401,15 @@ def test_pixel_term_alone_needs_no_region():
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'error', 'message'),
+    ('arguments', 'message'),
     [
-        (dict(region_size=0), ValueError, 'region_size must be from 1 to 10, got 0'),
-        (dict(downsample='mean'), ValueError, "downsample must be one of .* got 'mean'"),
-        (dict(downsample_factor=0), ValueError, 'downsample_factor must be from 1 to 4096, got 0'),
-        (dict(downsample_factor=2**70), ValueError, 'downsample_factor must be from 1 to 4096'),
-        (dict(loss_lambda=2), ValueError, r'loss_lambda must lie in \[0, 1\], got 2'),
-        (
-            dict(covariance='max'),
-            ValueError,
-            "covariance must be one of 'sum', 'mean', 'relative', got 'max'",
-        ),
-        (dict(ridge=0.0), ValueError, r'ridge must be greater than 0, got 0\.0'),
-        (dict(ignored='keep'), ValueError, "ignored must be one of 'zero', 'exclude', got 'keep'"),
-        (dict(ignored='exclude', downsample='interp'), ValueError, "ignored='exclude' needs cells"),
-        (dict(nonnegative='yes'), TypeError, "nonnegative must be True or False, got 'yes'"),
+        (dict(ridge=0.0), r'ridge must be greater than 0, got 0\.0'),
+        (dict(downsample_factor=2**70), 'downsample_factor must be from 1 to 4096'),
+        (dict(impl='cuda'), "impl must be one of 'auto', 'reference', 'torch', 'triton', got 'cud"),
     ],
 )
-def test_wrong_constant_of_the_rmi_loss_is_named(arguments, error, message):
-    with pytest.raises(error, match=message):
+def test_wrong_constant_of_the_rmi_loss_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
         RMILoss(**arguments)
 
 
@@ -425,24 +430,17 @@ def test_wrong_constant_of_any_loss_is_named(loss, arguments, error, message):
         loss(**arguments)
 
 
-@pytest.mark.parametrize(
-    ('class_weight', 'error', 'message'),
-    [
-        ([1.0, -0.5, 1.0], ValueError, r'class_weight must be at least 0, got -0\.5'),
-        ([1.0, math.nan, 1.0], ValueError, 'class_weight must be finite, got nan'),
-        ([1.0, 'a', 1.0], TypeError, "class_weight must be a number, got 'a'"),
-    ],
-)
-def test_wrong_class_weight_is_named(class_weight, error, message):
-    with pytest.raises(error, match=message):
-        SigmoidCrossEntropyLoss(class_weight=class_weight)
+@pytest.mark.parametrize('loss', [RMILoss, SigmoidCrossEntropyLoss])
+def test_wrong_class_weight_is_named(loss):
+    with pytest.raises(ValueError, match=r'class_weight must be at least 0, got -0\.5'):
+        loss(class_weight=[1.0, -0.5, 1.0])
 
 
 @pytest.mark.parametrize('class_weight', [[1.0], [1.0, 2.0]])
 def test_class_weight_needs_one_value_per_class(class_weight):
     logits, labels = make_batch()
     with pytest.raises(
-        ValueError, match=f'class_weight has {len(class_weight)} values for 3 channels'
+        ValueError, match=rf'class_weight has shape \({len(class_weight)},\) for 3 channels'
     ):
         SigmoidCrossEntropyLoss(class_weight=class_weight)(logits, labels)
 

@@ -129,7 +129,7 @@ def test_one_channel_is_the_probability_of_label_one(activation):
 def test_an_image_smaller_than_its_regions_is_refused():
     one = sample(*np.zeros((2, 5, 5), int), seg_logits={'data': torch.zeros(3, 5, 5)})
     metric = dict(type='RegionMutualInformationMetric', activation='sigmoid')
-    with pytest.raises(ValueError, match='region_size=3 is larger than the down-sampled map'):
+    with pytest.raises(ValueError, match='region_size=3 is larger than the downsampled map'):
         evaluate(metric, [one])
 
 

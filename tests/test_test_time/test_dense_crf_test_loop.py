@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from PIL import Image
 from torch import nn
 
@@ -71,6 +72,13 @@ def test_the_number_of_workers_changes_nothing(tmp_path, num_workers):
     found, logits, paths, _ = run(tmp_path, segmentor(CE, 4), dict(CRF, num_workers=num_workers))
     for labels, scores, path in zip(found, logits, paths, strict=True):
         np.testing.assert_array_equal(labels, posterior(softmax(scores), path, 5).argmax(0))
+
+
+def test_predictions_wait_on_the_cpu(tmp_path, monkeypatch):
+    moved, cpu = [], SegDataSample.cpu
+    monkeypatch.setattr(SegDataSample, 'cpu', lambda self: moved.append(self.img_path) or cpu(self))
+    _, _, paths, _ = run(tmp_path, segmentor(CE, 4))
+    assert moved == list(map(str, paths))
 
 
 TWICE = [

@@ -59,6 +59,12 @@ def test_a_head_without_losses_needs_a_word():
         find_activation(nn.Conv2d(1, 2, 1))
 
 
+def test_a_model_without_a_decode_head_needs_a_word():
+    with pytest.raises(ValueError, match=r'Conv2d has no loss_decode .* set activation='):
+        resolve_activation(None, nn.Conv2d(1, 2, 1))
+    assert resolve_activation('softmax', nn.Conv2d(1, 2, 1)) == 'softmax'
+
+
 def test_the_last_head_of_a_cascade_decides():
     model = nn.Module()
     model.decode_head = nn.ModuleList([head(CE), head(RMI)])

@@ -1,6 +1,6 @@
 """The inputs of a chunk of images, made ready for the passes over its blocks of classes.
 
-Shapes: ``N`` images, ``C`` classes, ``H x W`` pixels, ``h x w`` down-sampled, ``n`` regions.
+Shapes: ``N`` images, ``C`` classes, ``H x W`` pixels, ``h x w`` downsampled, ``n`` regions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class RegionTarget(NamedTuple):
     """The regions of a chunk's labels at one scale.
 
     Attributes:
-        maps: down-sampled one-hot maps, ``N x C x h x w``.
+        maps: downsampled one-hot maps, ``N x C x h x w``.
         present: the maps to solve for, of all ``N * C``, ascending; the others contribute nothing.
         kept: ``N x n``, boolean, the regions that count; None if all do.
         floor: the constant to add to the sum of the bounds, scalar.

@@ -1,10 +1,10 @@
 """Value and gradient of the loss in one pass over the logits.
 
 Blocks of maps that fit a budget go once through the activation, both terms and their gradient;
-nothing of full resolution is kept but the gradient itself, or, where logits are up-sampled first,
+nothing of full resolution is kept but the gradient itself, or, where logits are upsampled first,
 that of a chunk of images.
 
-Shapes: ``B`` images, ``C`` classes, ``H x W`` labels, ``H' x W'`` logits, ``h x w`` down-sampled;
+Shapes: ``B`` images, ``C`` classes, ``H x W`` labels, ``H' x W'`` logits, ``h x w`` downsampled;
 ``N`` images in a chunk, ``k`` classes in a block.
 """
 
@@ -190,7 +190,7 @@ def _chunk_terms(
 
 
 class PooledMaps(NamedTuple):
-    """Down-sampled probabilities of a chunk at one scale.
+    """Downsampled probabilities of a chunk at one scale.
 
     Attributes:
         maps: ``N x C x h x w``, undefined in blocks without a class to solve for.
@@ -202,7 +202,7 @@ class PooledMaps(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """``dR/dp``, the scaled gradient of the region term by down-sampled probabilities.
+    """``dR/dp``, the scaled gradient of the region term by downsampled probabilities.
 
     Attributes:
         pooling: that made the maps.
@@ -223,7 +223,7 @@ class Slopes(NamedTuple):
 def _forward(
     chunk: Chunk, workspace: Workspace, gradient: Tensor | None
 ) -> tuple[Tensor, list[PooledMaps]]:
-    """Compute the pixel-wise term, and down-sample the probabilities of classes to solve for.
+    """Compute the pixel-wise term, and downsample the probabilities of classes to solve for.
 
     The gradient, if given, holds the probabilities of these classes afterwards, and is complete in
     blocks without such a class but for the labels' logits.

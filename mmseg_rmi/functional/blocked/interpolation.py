@@ -19,7 +19,7 @@ def bilinear_into(out: Tensor, maps: Tensor, align_corners: bool) -> None:
 
     Args:
         out: written.
-        maps: to interpolate, in their own precision.
+        maps: to interpolate, in the precision of ``out``.
         align_corners: as in :func:`torch.nn.functional.interpolate`.
 
     Example:
@@ -29,10 +29,7 @@ def bilinear_into(out: Tensor, maps: Tensor, align_corners: bool) -> None:
         tensor([0.0000, 0.5000, 1.0000])
     """
     size = list(out.shape[2:])
-    if maps.dtype == out.dtype:
-        torch.ops.aten.upsample_bilinear2d.out(maps, size, align_corners, out=out)
-    else:
-        out.copy_(F.interpolate(maps, size, mode='bilinear', align_corners=align_corners))
+    torch.ops.aten.upsample_bilinear2d.out(maps.to(out.dtype), size, align_corners, out=out)
 
 
 def bilinear_adjoint(gradient: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""Down-sampling with its adjoint, for code that differentiates by hand and reuses its memory.
+"""Downsampling with its adjoint, for code that differentiates by hand and reuses its memory.
 
 The maps are those of :mod:`mmseg_rmi.functional.downsampling`. ``N`` images, ``k`` maps of each,
 ``H x W`` pixels, ``h x w`` cells.
@@ -17,7 +17,7 @@ from mmseg_rmi.functional.downsampling import downsample, pooled_side
 
 
 class Pooling:
-    """One way of down-sampling maps of one size.
+    """One way of downsampling maps of one size.
 
     Args:
         method: ``'avg'``, ``'max'`` or ``'interp'``.
@@ -52,7 +52,7 @@ class Pooling:
         )
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Down-sample ``N x k x H x W`` to ``N x k x h x w``; also what the adjoint needs."""
+        """Downsample ``N x k x H x W`` to ``N x k x h x w``; also what the adjoint needs."""
         if self.factor == 1:
             return maps, None
         if self.method == 'avg':
@@ -62,10 +62,10 @@ class Pooling:
         return downsample(maps, self.method, self.factor), None
 
     def adjoint(self, gradient: Tensor, max_places: Tensor | None, out: Tensor) -> Tensor:
-        """Return the gradient that down-sampled maps hand back to pixels, in given memory.
+        """Return the gradient that downsampled maps hand back to pixels, in given memory.
 
         Args:
-            gradient: by the down-sampled maps, ``N x k x h x w``.
+            gradient: by the downsampled maps, ``N x k x h x w``.
             max_places: what :meth:`forward` returned with these.
             out: ``N x k x H x W``, written.
         """
@@ -84,7 +84,7 @@ class Pooling:
     def pooled_one_hot(
         self, channel: Tensor, has_label: Tensor, channels: int, dtype: torch.dtype
     ) -> Tensor:
-        """Count labels in cells: down-sampled one-hot maps, ``N x C x h x w``.
+        """Count labels in cells: downsampled one-hot maps, ``N x C x h x w``.
 
         Args:
             channel: ``N x H x W``, int64 in ``[0, C)``.

@@ -1,4 +1,4 @@
-"""The region term of down-sampled maps, solved block by block in reused memory."""
+"""The region term of downsampled maps, solved block by block in reused memory."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class RegionSolution(NamedTuple):
 
 
 class RegionSolver:
-    """Computes bounds and gradients of down-sampled maps.
+    """Computes bounds and gradients of downsampled maps.
 
     Args:
         settings: the constants of the loss.
-        size: ``(h, w)`` of the down-sampled maps.
+        size: ``(h, w)`` of the downsampled maps.
         maps: the most there are at once; ``block`` of them have their points in memory.
         block_bytes: memory for these points.
         dtype: float64, or float32, in which factors come from QR decompositions (see
@@ -81,8 +81,8 @@ class RegionSolver:
         """Solve for maps.
 
         Args:
-            prediction: down-sampled p, ``m x h x w``, m at least 1.
-            truth: down-sampled y, ``m x h x w``.
+            prediction: downsampled p, ``m x h x w``, m at least 1.
+            truth: downsampled y, ``m x h x w``.
             kept: ``m x n``, boolean, the regions that count; all by default.
 
         Returns:

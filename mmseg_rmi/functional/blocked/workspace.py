@@ -50,7 +50,7 @@ def host_can_read(tensor: Tensor) -> bool:
 
 
 class Scale(NamedTuple):
-    """Settings, pooling and solver of one down-sampling factor."""
+    """Settings, pooling and solver of one downsampling factor."""
 
     settings: RMISettings
     pooling: Pooling
@@ -131,7 +131,7 @@ class Workspace:
         return full
 
     def gradient_of(self, full: Tensor, gradient: Tensor) -> Tensor:
-        """Return where to write the gradient by ``full``: over up-sampled logits if they allow."""
+        """Return where to write the gradient by ``full``: over upsampled logits if they allow."""
         if not self.up_samples:
             return gradient
         return torch.empty_like(full) if self.mixes else full

@@ -34,7 +34,7 @@ from mmseg_rmi.functional.contract import RMITerms
 from mmseg_rmi.functional.triton import kernels
 from mmseg_rmi.functional.triton.plan import BLOCK, WIDE_BLOCK, Plan
 
-LEAST_COLUMNS = 128  # of up-sampled pixels, of a piece of a row of low-resolution logits
+LEAST_COLUMNS = 128  # of upsampled pixels, of a piece of a row of low-resolution logits
 SUPPORT_ROWS = 32  # at once
 
 
@@ -162,7 +162,7 @@ def empty_results(
     """Allocate the results of :func:`forward`, whose arguments these are."""
     batch, classes = plan.logits[:2]
     keeps_slopes = plan.region and with_gradient
-    # SavedTensors until the backward pass: no finer than the gradient that it becomes a part of.
+    # Saved until the backward pass: no finer than the gradient that it becomes a part of.
     slope_dtype = torch.bfloat16 if logits.dtype == torch.bfloat16 else torch.float32
     total, region, score = (logits.new_empty((), dtype=torch.float32) for _ in range(3))
     terms = RMITerms(total, region, score, correct=logits.new_empty((), dtype=torch.int64))

@@ -73,7 +73,7 @@ class Plan:
 
     @cached_property
     def streamed(self) -> bool:
-        """Whether logits are up-sampled on the way."""
+        """Whether logits are upsampled on the way."""
         return tuple(self.logits[2:]) != tuple(self.size)
 
     @cached_property

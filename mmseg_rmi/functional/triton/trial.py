@@ -32,7 +32,7 @@ class Kind:
         parameters: the constants of a call, of one scale.
         dtype: of the logits.
         channels: 1, or 3 for any other number.
-        streamed: whether logits are up-sampled on the way.
+        streamed: whether logits are upsampled on the way.
 
     Example:
         >>> from mmseg_rmi.functional.settings import RMISettings

@@ -25,7 +25,7 @@ from mmseg_rmi.functional.triton.kernels.upsampling import load_logits
 PRODUCT_CLASSES = tl.constexpr(64)  # so many factors in [1, 2] have a product in float32
 
 
-# A width known to be a multiple of 16 would shape the layout of the targets, and up-sampled logits
+# A width known to be a multiple of 16 would shape the layout of the targets, and upsampled logits
 # would be brought into it for every class.
 @triton.jit(do_not_specialize=['width'])
 def pool_logits(

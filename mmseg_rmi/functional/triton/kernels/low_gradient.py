@@ -1,4 +1,4 @@
-"""The backward pass to logits of low resolution: the adjoint of the up-sampling, in registers.
+"""The backward pass to logits of low resolution: the adjoint of the upsampling, in registers.
 
 A low-resolution pixel sums the gradients of the pixels that it is a part of, by its weights in
 them: ``dL/dlow[s] = sum_t part(s, t) dL/dx[t]``, first over rows and then over columns. Who owns a
@@ -144,7 +144,7 @@ def write_low_gradient(
 ):
     """Write the gradient of a piece of a row of low-resolution logits.
 
-    The pixels around the row are up-sampled and differentiated in registers, summed over the rows
+    The pixels around the row are upsampled and differentiated in registers, summed over the rows
     by the weight that the low-resolution row has in each, and then over the columns likewise. Who
     owns a low-resolution pixel sums all of it, in one order.
     """

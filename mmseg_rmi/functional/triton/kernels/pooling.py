@@ -1,4 +1,4 @@
-"""Down-sampling: pooled probabilities and pooled one-hot maps, as integers.
+"""Downsampling: pooled probabilities and pooled one-hot maps, as integers.
 
 Of the pixels u of a cell, ``P = avg p_u`` or ``max p_u`` and ``Y = sum y_u`` or ``max y_u``. P is
 stored in units of ``1 / ONE``, the rounding of a float32 just below 1, and Y as a count of pixels.

@@ -1,4 +1,4 @@
-"""Logits at the pixels: read as they are, or up-sampled bilinearly from a lower resolution.
+"""Logits at the pixels: read as they are, or upsampled bilinearly from a lower resolution.
 
 Along each axis a pixel ``t`` lies between two low-resolution ones: ``s = (t + 1/2) scale - 1/2``,
 at least 0, or ``s = t scale`` with ``align_corners``; then ``x(t) = (1 - w) low[floor s] + w
@@ -45,7 +45,7 @@ def load_logits(
     STREAMED: tl.constexpr,
     ALIGN_CORNERS: tl.constexpr,
 ):
-    """Load a tile of one map of logits in float32, up-sampled if they are of low resolution."""
+    """Load a tile of one map of logits in float32, upsampled if they are of low resolution."""
     if STREAMED:
         top, bottom, fall = find_source(rows, scale_h, low_height, ALIGN_CORNERS)
         left, right, run = find_source(columns, scale_w, low_width, ALIGN_CORNERS)
