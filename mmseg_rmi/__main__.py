@@ -1,7 +1,7 @@
 """Run a script with the plugin imported first: ``python -m mmseg_rmi tools/train.py CONFIG``.
 
 OneDL's mmengine looks the package of a base such as ``'mmseg::pspnet/...'`` up under a name that is
-not installed. Importing the plugin mends that, but a config's ``custom_imports`` come after its
+not installed. Importing the plugin corrects that, but a config's ``custom_imports`` come after its
 bases; so MMSegmentation's own tools need it before they read a config.
 """
 
@@ -10,7 +10,7 @@ import sys
 from argparse import REMAINDER, ArgumentParser
 from pathlib import Path
 
-import mmseg_rmi  # noqa: F401 (prepares the framework and registers the losses)
+import mmseg_rmi.registry  # noqa: F401 (or an error that says what is missing)
 
 
 def main() -> None:

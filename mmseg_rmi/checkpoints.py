@@ -88,7 +88,7 @@ def load_checkpoints_safely() -> None:
 
 
 class _Models(dict):
-    """Addresses of models by their names, which tells close ones where there is none."""
+    """Addresses of models by their names, which suggests similar ones for an unknown one."""
 
     def __missing__(self, name: str) -> str:
         close = difflib.get_close_matches(name, self) or sorted(self)[:3]
@@ -115,11 +115,11 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     if Path(filename).is_dir():
         raise ValueError(f'{filename} is a folder: name the checkpoint, a file, in it')
     with _explaining_refusals(
-        filename, 'get it anew. tools/train.py --resume takes the newest whole one of a run'
+        filename, 'get it again. tools/train.py --resume takes the newest whole one of a run'
     ):
         content = checkpoint.load_from_local(filename, map_location)
         _refuse_damage(filename)
-        return _with_entries(content, filename)
+    return _with_entries(content, filename)
 
 
 def load_from_url(
@@ -135,19 +135,19 @@ def load_from_url(
     folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
     cached = folder / Path(urlparse(url).path).name
     try:
-        with _explaining_refusals(str(cached), f'delete it, and {url} is downloaded anew'):
+        with _explaining_refusals(str(cached), f'delete it, and {url} is downloaded again'):
             content = torch.hub.load_state_dict_from_url(url, model_dir, map_location, progress)
             _refuse_damage(cached)
-            return _with_entries(content, str(cached))
     except URLError as error:
         raise OSError(
             f'{url} cannot be downloaded ({error}): check the address, or fetch it elsewhere and '
             f'put it at {cached}'
         ) from error
+    return _with_entries(content, str(cached))
 
 
 @contextmanager
-def _explaining_refusals(filename: str, mend: str) -> Iterator[None]:
+def _explaining_refusals(filename: str, remedy: str) -> Iterator[None]:
     """Explain why torch.load refuses a checkpoint: what it contains, or that it is truncated."""
     try:
         yield
@@ -169,13 +169,15 @@ def _explaining_refusals(filename: str, mend: str) -> Iterator[None]:
             ) from error
         if _is_complete(filename, error):
             if any(word in str(error) for word in ('archive', 'PytorchStreamReader')):
-                raise ValueError(f'{filename} is a ZIP file, but no checkpoint: {mend}') from error
+                raise ValueError(
+                    f'{filename} is a ZIP file, but no checkpoint: {remedy}'
+                ) from error
             raise  # something else is wrong, perhaps too little memory
         if _is_safetensors(filename):
-            mend = 'it looks like safetensors, whose files must end in .safetensors'
+            remedy = 'it looks like safetensors, whose files must end in .safetensors'
         raise ValueError(
             f'{filename} is not a whole checkpoint ({Path(filename).stat().st_size} bytes), as an '
-            f'interrupted save, copy or download leaves it: {mend}'
+            f'interrupted save, copy or download leaves it: {remedy}'
         ) from error
 
 

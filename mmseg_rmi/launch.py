@@ -14,7 +14,6 @@ import torch.distributed
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from mmseg.registry import HOOKS, RUNNERS
@@ -26,7 +25,9 @@ from mmseg_rmi.utils.command_line import (
     add_debug_argument,
     end_at_once_by_signals,
     setting,
+    user_path,
 )
+from mmseg_rmi.utils.config_types import find_class
 
 # Where a launcher that is not torchrun keeps what torch.distributed reads from the environment.
 RANK_VARIABLES = {
@@ -47,16 +48,11 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(('custom_imports', 'default_hooks', 'model', 'optim_wrapper'), (dict,)),
     **dict.fromkeys(('env_cfg', 'randomness', 'tta_model', 'visualizer'), (dict,)),
     **{f'{stage}_{part}': (dict,) for stage in STAGES for part in ('cfg', 'dataloader')},
-    **{f'{stage}_evaluator': (dict, list, tuple) for stage in STAGES[1:]},
+    **{f'{stage}_evaluator': (dict, list) for stage in STAGES[1:]},
     **dict.fromkeys(('custom_hooks', 'tta_pipeline'), (list, tuple)),
     'param_scheduler': (dict, list, tuple),
 }
 SYNCHRONISED_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
-
-
-def find_class(kind: Any, registry: Registry) -> type | None:
-    """Find the class of a ``type=``: a class, or a name with or without its scope."""
-    return registry.get(kind) if isinstance(kind, str) else kind
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,8 +124,8 @@ def read_config(args: argparse.Namespace) -> Config:
     for name in [each for each in hooks if hooks[each] is None and each not in OWN_HOOKS]:
         del hooks[name]
     cfg.launcher = args.launcher
-    folder = args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem
-    cfg.work_dir = str(Path(folder).expanduser())  # shells leave the ~ of --work-dir=~/run alone
+    folder = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.work_dir = str(user_path(folder))
     return cfg
 
 
@@ -194,14 +190,28 @@ def build_runner(cfg: Config, notes: Iterable[str] = ()) -> Runner:
 
 def save_atomically(cfg: Config) -> None:
     """Let the config save checkpoints by AtomicCheckpointHook where it says CheckpointHook."""
+    replace_default_hook(
+        cfg, 'checkpoint', CheckpointHook, 'mmseg.AtomicCheckpointHook', interval=1
+    )
+
+
+def replace_default_hook(
+    cfg: Config, name: str, kind: type[Hook], ours: str, **settings: Any
+) -> None:
+    """Let a class of ours take the place of one of MMEngine's default hooks.
+
+    Args:
+        cfg: the config; a hook of another class, or None for no hook, stays as it is.
+        name: of the hook in ``default_hooks``.
+        kind: MMEngine's class.
+        ours: name of the class that takes its place.
+        settings: of the hook that MMEngine adds where the config has none.
+    """
     if cfg.get('default_hooks') is None:
         cfg.default_hooks = ConfigDict()
-    hooks = cfg.default_hooks
-    checkpoint = hooks.setdefault('checkpoint', ConfigDict(type=CheckpointHook, interval=1))
-    if checkpoint is None:
-        return
-    if find_class(checkpoint.get('type'), HOOKS) is CheckpointHook:
-        checkpoint.type = 'mmseg.AtomicCheckpointHook'
+    hook = cfg.default_hooks.setdefault(name, ConfigDict(type=kind, **settings))
+    if isinstance(hook, dict) and find_class(hook.get('type'), HOOKS) is kind:
+        hook['type'] = ours
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from mmseg_rmi.checkpoints import is_whole_archive
+from mmseg_rmi.utils.config_types import find_class
 
 NUMBERED = re.compile(r'(?!best_).*?(\d+)\.pth')
 MISSING = '(unset)'
@@ -38,7 +39,7 @@ def resume_from_newest(cfg: Config) -> list[str]:
     if path is None and broken:
         raise ValueError(
             f'no checkpoint in {cfg.work_dir} is whole ({_named(broken)}): move them away, and '
-            'leave out --resume to start anew'
+            'leave out --resume to start over'
         )
     named = cfg.get('load_from')
     if path is None and not (named and cfg.get('resume')):
@@ -59,7 +60,9 @@ def resume_from_newest(cfg: Config) -> list[str]:
 def find_newest_checkpoint(work_dir: Path, *others: Path) -> tuple[Path | None, list[Path]]:
     """Find the whole checkpoint of the highest iteration, and the broken ones above it.
 
-    Names tell it, whatever the clock was; numbers of epochs and iterations are not compared.
+    Files older than a whole one that ``last_checkpoint`` names belong to an earlier training in the
+    same folder, and do not count. Of the others names decide, whatever the clock was; numbers of
+    epochs and iterations are not compared.
 
     Args:
         work_dir: of the training, with the name of its last checkpoint.
@@ -72,10 +75,12 @@ def find_newest_checkpoint(work_dir: Path, *others: Path) -> tuple[Path | None, 
     if named and Path(named).exists():  # perhaps in another folder, or of another name
         paths = {path for path in paths if not (path.exists() and path.samefile(named))}
         paths.add(Path(named))
+        if _is_whole(Path(named)):
+            paths = {path for path in paths if _saved_at(path) >= _saved_at(Path(named))}
     kinds = {path.name.rpartition('_')[0] for path in paths}
     broken: list[Path] = []
     for path in sorted(paths, key=_iteration if len(kinds) > 1 else _number, reverse=True):
-        if path.is_dir() or is_whole_archive(path):
+        if _is_whole(path):
             return path, broken
         broken.append(path)
     return None, broken
@@ -214,8 +219,15 @@ def _plain(value: Any) -> Any:
 
 def _kind(loss: Any) -> str:
     kind = loss.get('type') if isinstance(loss, dict) else loss
-    found = MODELS.get(kind) if isinstance(kind, str) else kind
-    return getattr(found, '__name__', str(kind))
+    return getattr(find_class(kind, MODELS), '__name__', str(kind))
+
+
+def _is_whole(path: Path) -> bool:
+    return path.is_dir() or is_whole_archive(path)
+
+
+def _saved_at(path: Path) -> int:
+    return path.stat(follow_symlinks=path.exists()).st_mtime_ns
 
 
 def _iteration(path: Path) -> int:

@@ -47,12 +47,12 @@ def check_weights(
     own, weights = network.state_dict(), find_weights(checkpoint)
     fitting = [name for name in own if name in weights and _fits(own[name], weights[name])]
     if own and not fitting:
-        mend = 'Is it the checkpoint of another network, or of another program?'
+        remedy = 'Is it the checkpoint of another network, or of another program?'
         if isinstance(checkpoint.get('model'), Mapping):
-            mend = f'Save what is in model alone with {extract_weights_command(source)}'
+            remedy = f'Save what is in model alone with {extract_weights_command(source)}'
         raise ValueError(
             f'{source} has no weight of this model: it holds {_list(weights or checkpoint)}, and '
-            f'the model needs {_list(own)}. {mend}'
+            f'the model needs {_list(own)}. {remedy}'
         )
     for name in fitting:
         if not weights[name].isfinite().all():
@@ -71,13 +71,13 @@ def check_weights(
     if misfits:
         name, *others = misfits
         there = _shape(weights[name]) if name in weights else 'not there'
-        mend = 'Take the config that it was trained with'
+        remedy = 'Take the config that it was trained with'
         if use == 'resume':
-            mend += f'; {_begin_anew(source, "the weights that fit")}'
+            remedy += f'; {_begin_anew(source, "the weights that fit")}'
         raise ValueError(
             f'{source} does not fit the config: {name} is {there} in the file and '
             f'{_shape(own[name])} in the model{f", and {len(others)} more" if others else ""}. '
-            f'{mend}'
+            f'{remedy}'
         )
 
 

@@ -21,29 +21,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.model import BaseModel
 from mmengine.runner import Runner, checkpoint
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
+from helpers.killed_training import Points, Regression
 from mmseg_rmi import checkpoints
-
-
-class Regression(BaseModel):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(2, 1)
-
-    def forward(self, x: list[Tensor], mode: str) -> dict[str, Tensor]:
-        return {'loss': self.layer(torch.stack(x)).square().mean()}
-
-
-class Points(Dataset):
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {'x': torch.tensor([float(index), 1.0])}
 
 
 def build_runner(work_dir: Path, max_iters: int, resume: bool = False) -> Runner:
@@ -74,15 +56,9 @@ def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def safe_loading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What our tools switch on, for the time of one test."""
-    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
-    loader = checkpoint.CheckpointLoader
-    monkeypatch.setattr(loader, '_schemes', loader._schemes.copy())
-    module = vars(checkpoint).copy()
+def safe_loading() -> None:
+    """Switch on what our tools do."""
     checkpoints.load_checkpoints_safely()
-    yield
-    vars(checkpoint).update(module)
 
 
 class Reduced:
@@ -234,25 +210,42 @@ def test_a_weight_that_changed_on_the_disk_is_told_wherever_it_is_loaded(tmp_pat
             load()
 
 
-@pytest.mark.usefixtures('safe_loading')
-def test_a_checkpoint_of_the_old_format_is_told_wherever_it_is_cut_or_spoilt(
-    tmp_path: Path,
-) -> None:
-    path, source = tmp_path / 'old.pth', tmp_path / 'iter_3.pth'
+@pytest.fixture
+def old_format(tmp_path: Path) -> Path:
+    """A checkpoint as torch wrote it before 1.6."""
+    path = tmp_path / 'old.pth'
     torch.save(Regression().state_dict(), path, _use_new_zipfile_serialization=False)
-    whole = path.read_bytes()
-    spoilt = [whole[:place] for place in range(0, len(whole), 5)]
-    spoilt += [whole[:place] + b'\xff' + whole[place + 1 :] for place in range(0, 300, 5)]
-    causes, told = set(), []
-    for content in [*spoilt, b'hello\n', b'Not Found']:
-        source.write_bytes(content)
-        try:
-            checkpoint.CheckpointLoader.load_checkpoint(str(source), 'cpu')
-        except (ValueError, UnpicklingError) as error:
-            causes.add(type(error.__cause__))
-            told.append(str(error))
+    return path
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_a_checkpoint_of_the_old_format_is_told_wherever_it_is_cut(old_format: Path) -> None:
+    whole = old_format.read_bytes()
+    cuts = [whole[:place] for place in range(0, len(whole), 5)]
+    causes = set()
+    for content in [*cuts, b'hello\n', b'Not Found']:
+        old_format.write_bytes(content)
+        with pytest.raises((ValueError, UnpicklingError), match=re.escape(str(old_format))) as told:
+            checkpoint.CheckpointLoader.load_checkpoint(str(old_format), 'cpu')
+        causes.add(type(told.value.__cause__))
     assert {EOFError, IndexError, KeyError, struct.error} <= causes
-    assert all(str(source) in each for each in told)
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_a_spoilt_byte_of_the_old_format_is_told_unless_it_loads(old_format: Path) -> None:
+    whole, told = old_format.read_bytes(), []
+    for place in range(0, 300, 5):
+        old_format.write_bytes(whole[:place] + b'\xff' + whole[place + 1 :])
+        try:
+            checkpoint.CheckpointLoader.load_checkpoint(str(old_format), 'cpu')
+        except (ValueError, UnpicklingError) as error:
+            told.append(str(error))
+    assert told
+    assert all(str(old_format) in each for each in told)
+
+
+def save_old_list(path: Path) -> None:
+    torch.save([1, 2], path, _use_new_zipfile_serialization=False)
 
 
 def write_zip(path: Path) -> None:
@@ -267,12 +260,13 @@ def write_zip(path: Path) -> None:
         (lambda path: torch.save([1, 2], path), 'holds a list and no state dict'),
         (lambda path: torch.save(torch.zeros(1), path), 'holds a Tensor and no state dict'),
         (lambda path: torch.save({'state_dict': 3}, path), 'holds a int and no state dict'),
+        (save_old_list, 'holds a list and no state dict'),
         (write_zip, 'is a ZIP file, but no checkpoint'),
         (lambda path: zipfile.ZipFile(path, 'w').close(), 'is not a whole checkpoint'),
         (Path.mkdir, 'is a folder: name the checkpoint'),
         (lambda path: path.write_bytes(bytes(8) + b'{"a":'), 'must end in .safetensors'),
     ],
-    ids=['list', 'tensor', 'number', 'zip', 'empty zip', 'folder', 'safetensors'],
+    ids=['list', 'tensor', 'number', 'old list', 'zip', 'empty zip', 'folder', 'safetensors'],
 )
 def test_what_holds_no_weights_is_told_wherever_it_is_loaded(
     write: Callable[[Path], Any], told: str, tmp_path: Path
@@ -344,6 +338,14 @@ def test_a_checkpoint_at_an_address_is_refused_as_a_local_one(
         with pytest.raises(UnpicklingError, match=rf'Refused to load {cached}: it holds \w+\.open'):
             load()
     assert not trace.exists()
+
+
+@pytest.mark.usefixtures('safe_loading')
+def test_a_download_without_weights_is_told(address: str, tmp_path: Path) -> None:
+    save_old_list(tmp_path / 'served' / 'list.pth')
+    for load in loads_of(f'{address}/list.pth', tmp_path):
+        with pytest.raises(ValueError, match=r'list\.pth holds a list and no state dict'):
+            load()
 
 
 @pytest.mark.usefixtures('safe_loading')

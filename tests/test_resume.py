@@ -164,6 +164,25 @@ def test_a_cut_checkpoint_is_passed_over_and_named(tmp_path, last):
     assert 'iter_21.pth (0 bytes), iter_20.pth (' in notes[0]
 
 
+@pytest.mark.parametrize(
+    ('last', 'chosen'),
+    [
+        ('iter_4', 'iter_6'),  # 6 was saved, and the process killed before that was noted
+        ('iter_6', 'iter_6'),
+        ('iter_10', 'iter_80'),  # cut, so that it cannot tell which are of its training
+        ('gone', 'iter_80'),
+    ],
+)
+def test_checkpoints_of_an_earlier_training_in_the_folder_are_left_alone(tmp_path, last, chosen):
+    folder = work_dir_with(tmp_path, iter_80=1, iter_90=0, iter_10=0.5, iter_4=1, iter_6=1)
+    for second, name in enumerate(('iter_80', 'iter_90', 'iter_10', 'iter_4', 'iter_6')):
+        os.utime(folder / f'{name}.pth', (second, second))
+    (folder / 'last_checkpoint').write_text(f'{folder}/{last}.pth')
+    notes, cfg = resumed_from(folder)
+    assert cfg.load_from == f'{folder}/{chosen}.pth'
+    assert any('iter_90.pth (0 bytes)' in note for note in notes) == (chosen == 'iter_80')
+
+
 def test_a_checkpoint_spoilt_inside_is_passed_over(tmp_path):
     folder = work_dir_with(tmp_path, iter_10=1, iter_20=1)
     spoilt = bytearray((folder / 'iter_20.pth').read_bytes())
@@ -315,8 +334,11 @@ def locked(cfg, worker=False):
     said, saying = context.Pipe()
     training = context.Process(target=lock_and_say_so, args=(cfg, saying, worker))
     training.start()
-    pid = said.recv()
+    saying.close()  # so that the death of the other is heard
+    pid = training.pid
     try:
+        assert said.poll(TIMEOUT), 'it does not get the folders'
+        pid = said.recv()
         yield training
     finally:
         os.kill(pid, signal.SIGKILL)

@@ -1,12 +1,15 @@
 """A checkpoint that does not fit the model is refused where MMEngine would load what fits."""
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.runner import checkpoint
+from mmengine.runner import IterBasedTrainLoop, checkpoint
 
 from helpers.killed_training import ITERATIONS, Regression, train
 from helpers.tool_runs import load_tool
@@ -31,7 +34,7 @@ def weights(**changes):
         (dict(OTHER_CLASSES, **{'layer.bias': torch.zeros(1)}), 'layer.weight is 3 x 2'),
     ],
 )
-def test_a_misfit_is_named_with_both_shapes_file_and_mend(state, told, use):
+def test_a_misfit_is_named_with_both_shapes_file_and_remedy(state, told, use):
     with pytest.raises(ValueError, match=f'{SOURCE} does not fit the config: {told}') as error:
         check_weights(Regression(), {'state_dict': state}, SOURCE, use)
     assert 'Take the config that it was trained with' in str(error.value)
@@ -110,6 +113,24 @@ def test_weights_that_are_all_there_are_compared_without_loading_them(use):
     assert all(torch.equal(value, weights()[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ('loop', 'end'),
+    [
+        (None, pytest.raises(ValueError, match=r'layer\.weight is not there')),
+        (
+            dict(by_epoch=False, max_iters=8),  # in MMSegmentation's own tools/test.py
+            pytest.raises(ValueError, match=r'layer\.weight is not there'),
+        ),
+        (Mock(spec=IterBasedTrainLoop), nullcontext()),
+    ],
+    ids=['none', 'settings', 'built'],
+)
+def test_what_does_not_train_needs_all_weights(loop, end):
+    runner = SimpleNamespace(model=Regression(), _resume=False, _load_from=SOURCE, _train_loop=loop)
+    with end:
+        CheckWeightsHook().after_load_checkpoint(runner, {'state_dict': ONE_LEFT})
+
+
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('trained')
@@ -166,9 +187,9 @@ WEIGHTS = list(Regression().parameters())  # of the layer and its bias
 )
 def test_a_training_does_not_resume_with_another_optimizer(trained, tmp_path, optimizer, told):
     spoil(trained, tmp_path, **groups_of(optimizer))
-    mend = r'Take the optim_wrapper .* load_from=.*iter_4\.pth and without --resume'
+    remedy = r'Take the optim_wrapper .* load_from=.*iter_4\.pth and without --resume'
     with pytest.raises(
-        ValueError, match=rf'iter_4\.pth has the state of another optimizer: {told}.*{mend}'
+        ValueError, match=rf'iter_4\.pth has the state of another optimizer: {told}.*{remedy}'
     ):
         train(tmp_path, CheckWeightsHook(), resuming=True)
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 
 from mmseg_rmi.losses import RMILoss
-from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool, user_path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.loss_swap.swap import find_class, is_pure_python
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', type=Path, help='config that trains with RMI')
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/ablations'), help='folder for the configs'
+        '--out', type=user_path, default=Path('work_dirs/ablations'), help='folder for the configs'
     )
     add_debug_argument(parser)
     arguments = parser.parse_args()

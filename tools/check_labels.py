@@ -24,6 +24,7 @@ from mmseg.registry import DATASETS
 from mmseg.utils import register_all_modules
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
@@ -62,7 +63,12 @@ class LabelMaps(Dataset):
 
     def __getitem__(self, index: int) -> LabelMap:
         results = self.dataset.get_data_info(index)
-        path = results['seg_map_path']
+        path = results.get('seg_map_path')
+        if path is None:
+            raise ValueError(
+                'the training set has no label maps: set seg_map_path, their folder, in '
+                'train_dataloader.dataset.data_prefix'
+            )
         try:
             for transform in self.dataset.pipeline.transforms:
                 if 'gt_seg_map' in results:
@@ -264,7 +270,7 @@ def make_table(survey: Survey, classes: Sequence[str], ignore_index: int | None)
     table = Table('label', 'class', title=f'{survey.total} label maps')
     for name in ('pixels in %', 'images', 'images in %'):
         table.add_column(name, justify='right')
-    named = dict(enumerate(classes))
+    named = dict(enumerate(map(escape, classes)))
     if ignore_index is not None:
         named[ignore_index] = 'ignored'
     for value in sorted(named.keys() | survey.pixels.keys()):
@@ -342,7 +348,7 @@ def main() -> None:
     console = Console()
     faults = check(cfg, args.workers, console)
     for fault in faults:
-        console.print(f'[red]*[/] {fault}', highlight=False)
+        console.print(f'[red]*[/] {escape(fault)}', highlight=False)
     console.print('Something is probably wrong.' if faults else 'No problem found.')
     sys.exit(bool(faults))
 

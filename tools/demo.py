@@ -16,7 +16,7 @@ from pathlib import Path
 from rich import progress as bars
 from rich.console import Console
 
-from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool, user_path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools import demo_report as report
@@ -59,7 +59,9 @@ class Experiment:
 
     def save(self, folder: Path) -> None:
         """Write it to ``folder/experiment.json``."""
-        (folder / 'experiment.json').write_text(json.dumps(asdict(self), indent=2))
+        partial = folder / 'experiment.json.partial'
+        partial.write_text(json.dumps(asdict(self), indent=2))
+        partial.replace(folder / 'experiment.json')  # which a full disk leaves as it was
 
     def go_on(self, folder: Path) -> None:
         """Take over how far the experiment in ``folder`` is.
@@ -222,9 +224,9 @@ def compare(experiment: Experiment, folder: Path, short: bool, console: Console)
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Compare cross entropy and RMI on street scenes')
-    parser.add_argument('--data', type=Path, help="a copy of CamVid in SegNet's layout")
+    parser.add_argument('--data', type=user_path, help="a copy of CamVid in SegNet's layout")
     parser.add_argument('--short', action='store_true', help='a minute, to see that it runs')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
+    parser.add_argument('--work-dir', type=user_path, default=Path('work_dirs/demo'))
     add_debug_argument(parser)
     return parser.parse_args()
 

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from mmseg_rmi import launch
 from mmseg_rmi.losses import RMILoss, SigmoidCrossEntropyLoss
-from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool, user_path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.loss_swap.child import RUN_STATE, compose_child, name_child, unset_run_state
@@ -106,7 +106,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Train a config of MMSegmentation with RMI')
     parser.add_argument('config', help="a config file, or 'mmseg::family/name.py'")
-    parser.add_argument('-o', '--out', type=Path, help='the file to write')
+    parser.add_argument('-o', '--out', type=user_path, help='the file to write')
     parser.add_argument(
         '--auxiliary', action='store_true', help='give auxiliary heads RMI as well, at their weight'
     )

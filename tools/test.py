@@ -4,12 +4,13 @@ import argparse
 from inspect import signature
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.hooks import LoggerHook
-from mmseg.registry import HOOKS, METRICS
+from mmseg.registry import METRICS
 
 from mmseg_rmi import launch
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import run_tool, user_path
+from mmseg_rmi.utils.config_types import find_class
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,16 +18,20 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Test a segmentor')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', metavar='DIR', help='save the predicted label maps here as PNG')
+    parser.add_argument(
+        '--out', type=user_path, metavar='DIR', help='save the predicted label maps here as PNG'
+    )
     parser.add_argument('--show', action='store_true', help='show the painted predictions')
-    parser.add_argument('--show-dir', metavar='DIR', help='save the painted predictions here')
+    parser.add_argument(
+        '--show-dir', type=user_path, metavar='DIR', help='save the painted predictions here'
+    )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown images')
     parser.add_argument('--tta', action='store_true', help='augment at test time')
     launch.add_common_arguments(parser)
     return parser.parse_args()
 
 
-def save_predictions(cfg: Config, folder: str) -> None:
+def save_predictions(cfg: Config, folder: Path) -> None:
     """Let the evaluators that can do so write each predicted label map."""
     evaluators = cfg.test_evaluator
     evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
@@ -37,19 +42,19 @@ def save_predictions(cfg: Config, folder: str) -> None:
             f'and the config has {", ".join(str(evaluator.type) for evaluator in evaluators)}'
         )
     # They make the folder in the main process alone, perhaps after another one wants to write.
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for evaluator in writers:
-        evaluator.update(output_dir=folder, keep_results=True)
+        evaluator.update(output_dir=str(folder), keep_results=True)
 
 
 def writes_predictions(metric: str | type) -> bool:
     """Tell whether a metric (or its name) takes a folder to write to, itself or by inheritance."""
-    found = METRICS.get(metric) if isinstance(metric, str) else metric
+    found = find_class(metric, METRICS)
     bases = () if found is None else found.__mro__
     return any('output_dir' in signature(base.__init__).parameters for base in bases)  # type: ignore[misc]
 
 
-def paint_predictions(cfg: Config, show: bool, wait_time: float, folder: str | None) -> None:
+def paint_predictions(cfg: Config, show: bool, wait_time: float, folder: Path | None) -> None:
     """Switch on the visualisation hook, on screen, into a folder or both."""
     if not (cfg.get('default_hooks') or {}).get('visualization') or not cfg.get('visualizer'):
         raise ValueError(
@@ -61,7 +66,7 @@ def paint_predictions(cfg: Config, show: bool, wait_time: float, folder: str | N
     # OpenMMLab's hook leaves out all but every 50th image unless told otherwise.
     cfg.default_hooks.visualization.update(draw=True, interval=1, show=show, wait_time=wait_time)
     if folder is not None:
-        cfg.visualizer.save_dir = folder
+        cfg.visualizer.save_dir = str(folder)
 
 
 def augment(cfg: Config) -> None:
@@ -75,12 +80,7 @@ def augment(cfg: Config) -> None:
 
 def write_scores_once(cfg: Config) -> None:
     """Keep processes from writing the file of scores over one another."""
-    if cfg.get('default_hooks') is None:
-        cfg.default_hooks = ConfigDict()
-    hooks = cfg.default_hooks
-    logger = hooks.setdefault('logger', ConfigDict(type='LoggerHook'))
-    if logger is not None and launch.find_class(logger.type, HOOKS) is LoggerHook:
-        logger.type = 'mmseg.MainProcessLoggerHook'
+    launch.replace_default_hook(cfg, 'logger', LoggerHook, 'mmseg.MainProcessLoggerHook')
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from mmseg.registry import OPTIM_WRAPPERS
 
 from mmseg_rmi import launch, resume
 from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.config_types import find_class
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,7 +31,7 @@ def use_mixed_precision(cfg: Config) -> None:
     if get_device() == 'cpu':
         raise ValueError('--amp needs a GPU and none was found: leave it out')
     wrapper = cfg.optim_wrapper
-    kind = launch.find_class(wrapper.get('type', 'OptimWrapper'), OPTIM_WRAPPERS)
+    kind = find_class(wrapper.get('type', 'OptimWrapper'), OPTIM_WRAPPERS)
     if kind not in (OptimWrapper, AmpOptimWrapper):
         raise ValueError(f'--amp works with OptimWrapper alone, the config has {wrapper.type}')
     wrapper.type = 'AmpOptimWrapper'

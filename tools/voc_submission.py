@@ -14,13 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from mmcv.transforms import LoadAnnotations
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmseg.registry import DATASETS
+from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
 from mmseg_rmi import launch
-from mmseg_rmi.utils.command_line import run_tool
+from mmseg_rmi.utils.command_line import run_tool, user_path
+from mmseg_rmi.utils.config_types import find_class
 
 COMPETITIONS = {
     'comp5': 'trained on nothing but the images and labels of VOC 2012',
@@ -31,19 +33,27 @@ COMPETITIONS = {
 def test_on_the_test_split(cfg: Config, folder: Path) -> None:
     """Let the runner write label maps of the images whose labels nobody has."""
     dataset = cfg.test_dataloader.dataset
-    classes = len(DATASETS.get(dataset.type).METAINFO['classes'])
+    kind = find_class(dataset.get('type'), DATASETS)
+    classes = len(getattr(kind, 'METAINFO', {}).get('classes', ()))
     if classes != 21:
+        name = getattr(kind, '__name__', dataset.get('type'))
         raise ValueError(
-            f'the test set has the 21 classes of VOC, but {dataset.type} has {classes}: name a '
-            'config whose test_dataloader reads a PascalVOCDataset'
+            f'the test set has the 21 classes of VOC, but {name} has {classes}: name a config '
+            'whose test_dataloader reads a PascalVOCDataset, without a wrapper'
         )
     dataset.ann_file = 'ImageSets/Segmentation/test.txt'
     dataset.data_prefix = dict(img_path='JPEGImages')
-    dataset.pipeline = [step for step in dataset.pipeline if step['type'] != 'LoadAnnotations']
+    dataset.pipeline = [step for step in dataset.pipeline if not loads_labels(step['type'])]
     # Not through the evaluators, which make it in the main process alone, perhaps too late.
     folder.mkdir(parents=True, exist_ok=True)
-    cfg.test_evaluator = dict(type='IoUMetric', format_only=True, output_dir=str(folder))
+    cfg.test_evaluator = dict(type='mmseg.IoUMetric', format_only=True, output_dir=str(folder))
     launch.forget_training(cfg)
+
+
+def loads_labels(kind: str | type) -> bool:
+    """Tell whether a step of a pipeline loads label maps, by its class or the name of that."""
+    found = find_class(kind, TRANSFORMS)
+    return isinstance(found, type) and issubclass(found, LoadAnnotations)
 
 
 def paint(label_map: Path, palette: Sequence[Sequence[int]]) -> None:
@@ -73,7 +83,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/voc_submission'))
+    parser.add_argument('--out', type=user_path, default=Path('work_dirs/voc_submission'))
     parser.add_argument('--competition', choices=COMPETITIONS, default='comp6')
     launch.add_common_arguments(parser)
     return parser.parse_args()

@@ -65,7 +65,7 @@ def _explain(step: Any, data: Mapping[str, Any], error: Exception) -> str:
         )
     size = f'{Path(file).stat().st_size} bytes; ' if Path(file).is_file() else ''
     return (
-        f'{file} cannot be read ({size}{said}): write or copy it anew; tools/check_labels.py '
+        f'{file} cannot be read ({size}{said}): write or copy it again; tools/check_labels.py '
         'CONFIG lists all files of the training set that cannot be read'
     )
 

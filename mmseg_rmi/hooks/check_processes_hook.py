@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 # What all processes of a training have in common, and what to do where they do not.
-MENDS = {
+REMEDIES = {
     'the iteration that a training starts after': (
         'a checkpoint is not on every machine: take a --work-dir that all of them share, or copy '
         'its checkpoints to each'
@@ -58,22 +58,22 @@ class CheckProcessesHook(Hook):
         every = all_gather_object((socket.gethostname(), _find_plan(runner)))
         host, first = every[0]
         for rank, (other_host, plan) in enumerate(every):
-            for what, mend in MENDS.items():
+            for what, remedy in REMEDIES.items():
                 if plan[what] != first[what]:
                     raise ValueError(
                         f'{what} is {first[what]} in process 0 on {host} and {plan[what]} in '
-                        f'process {rank} on {other_host}: {mend}'
+                        f'process {rank} on {other_host}: {remedy}'
                     )
 
     def before_val(self, runner: Runner) -> None:
         """Gather results in memory if the processes share no folder."""
-        self._spare_files(runner, runner.val_loop)
+        self._gather_in_memory(runner, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
         """Gather results in memory if the processes share no folder."""
-        self._spare_files(runner, runner.test_loop)
+        self._gather_in_memory(runner, runner.test_loop)
 
-    def _spare_files(self, runner: Runner, loop: Any) -> None:
+    def _gather_in_memory(self, runner: Runner, loop: Any) -> None:
         if self._shares_folder is None:
             self._shares_folder = _is_folder_shared()
         if self._shares_folder:
@@ -97,7 +97,7 @@ def _find_plan(runner: Runner) -> dict[str, int | None]:
         _length(loop.dataloader) if by_epoch else None,
         runner.max_iters,
     )
-    return dict(zip(MENDS, values, strict=True))
+    return dict(zip(REMEDIES, values, strict=True))
 
 
 def _length(data: Any) -> int | None:

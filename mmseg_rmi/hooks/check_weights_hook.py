@@ -1,7 +1,7 @@
 """Checkpoints that do not fit the model or its optimizer."""
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
 
 from mmseg_rmi.trained_weights import check_optimizer, check_training_state, check_weights
@@ -35,5 +35,5 @@ class CheckWeightsHook(Hook):
             check_weights(runner.model, checkpoint, source, 'resume')
             check_optimizer(runner.optim_wrapper, checkpoint['optimizer'], source)
         else:
-            testing = runner._train_loop is None
+            testing = not isinstance(runner._train_loop, BaseLoop)  # but settings of one, or None
             check_weights(runner.model, checkpoint, source, 'test' if testing else 'load')

@@ -6,7 +6,6 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from mmseg_rmi.datasets.kept_images import LoadKeptAnnotations, LoadKeptImageFromFile
-from mmseg_rmi.hooks.seeded_loader import SeededDataset
 
 
 @HOOKS.register_module()
@@ -24,11 +23,11 @@ class KeepImagesHook(Hook):
         >>> default_hooks = dict(images=dict(type='KeepImagesHook'))
     """
 
+    priority = 'HIGH'  # before RNGStateHook, which starts the workers
+
     def before_train(self, runner: Runner) -> None:
         """Load every image and label once."""
         dataset = runner.train_loop.dataloader.dataset
-        if isinstance(dataset, SeededDataset):  # which RNGStateHook puts around it
-            dataset = dataset.dataset
         if not isinstance(dataset, BaseDataset):
             raise TypeError(
                 'KeepImagesHook needs a data set that lists its own images (a BaseDataset), got '

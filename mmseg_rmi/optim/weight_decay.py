@@ -34,5 +34,5 @@ class WeightsOnlyDecayConstructor(DefaultOptimWrapperConstructor):
         if prefix:  # a submodule; its parameters are handled with the whole model
             return
         for group in params:
-            if group['params'][0].ndim == 1:
+            if group['params'][0].ndim <= 1:
                 group['weight_decay'] = 0.0

@@ -12,6 +12,7 @@ import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 USAGE_ERROR = 2  # as argparse exits
@@ -31,6 +32,11 @@ def setting(text: str) -> str:
     if '=' not in text:
         raise ArgumentTypeError(f'expected KEY=VALUE without blanks, got {text!r}')
     return text
+
+
+def user_path(text: str) -> Path:
+    """Return the path of an argument; shells leave the ``~`` of ``--out=~/x`` alone."""
+    return Path(text).expanduser()
 
 
 def add_debug_argument(parser: ArgumentParser) -> None:

@@ -1,32 +1,21 @@
 """What the CamVid converter makes of sound, partial and damaged copies."""
 
-import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.tool_runs import load_tool
 from mmseg_rmi.datasets import CamVidDataset
 
-TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/camvid.py'
-
-
-@pytest.fixture(scope='module')
-def converter() -> ModuleType:
-    spec = importlib.util.spec_from_file_location('camvid_converter', TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+converter = load_tool('dataset_converters/camvid.py')
 
 
 @pytest.fixture
-def convert(converter, tmp_path, capsys) -> Callable[[Path], tuple[int, str]]:
+def convert(tmp_path, capsys) -> Callable[[Path], tuple[int, str]]:
     """Return the exit status and the report for a copy laid out in ``tmp_path / 'out'``."""
 
     def run(root: Path) -> tuple[int, str]:
@@ -58,7 +47,7 @@ def test_the_copy_itself_is_left_alone(make_copy, convert):
     assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == before
 
 
-def test_in_place_only_trainval_is_added(make_copy, converter):
+def test_in_place_only_trainval_is_added(make_copy):
     root = make_copy(train=2, val=1)
     train_list = (root / 'train.txt').read_text()
     before = {path.name for path in root.iterdir()}
@@ -90,6 +79,25 @@ def test_without_val_there_is_no_trainval(make_copy, convert, tmp_path):
     assert status == 0
     assert 'no trainval without val' in report
     assert not (tmp_path / 'out/trainval.txt').exists()
+
+
+def test_of_another_copy_laid_out_before_nothing_is_left(make_copy, convert, tmp_path):
+    root = make_copy(train=2, val=1, test=1)
+    convert(root)
+    for path in ('val', 'valannot', 'val.txt'):
+        (root / path).rename(tmp_path / path)
+    convert(root)
+    expected = ['test', 'test.txt', 'testannot', 'train', 'train.txt', 'trainannot']
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == expected
+
+
+def test_a_split_that_lies_in_the_output_folder_itself_stays(make_copy, convert, tmp_path):
+    own = tmp_path / 'out' / 'val'
+    own.mkdir(parents=True)
+    own.with_suffix('.txt').write_text('val/a.png valannot/a.png\n')
+    convert(make_copy(train=1))
+    assert own.is_dir()
+    assert own.with_suffix('.txt').is_file()
 
 
 def test_counts_and_sizes_unlike_the_published_are_remarked(make_copy, convert):
@@ -189,7 +197,7 @@ def test_the_folder_above_the_copy_is_recognised(make_copy, convert):
     assert f'did you mean {root}?' in report
 
 
-def test_a_path_that_is_no_folder_is_refused(converter, tmp_path, capsys):
+def test_a_path_that_is_no_folder_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         converter.main([str(tmp_path / 'nowhere')])
     assert 'nowhere is not a folder' in capsys.readouterr().err

@@ -43,14 +43,14 @@ def cut(path):
 @pytest.mark.parametrize(
     ('spoil', 'told'),
     [
-        (cut, r'cannot be read \(45 bytes; .+\): write or copy it anew; tools/check_labels\.py'),
+        (cut, r'cannot be read \(45 bytes; .+\): write or copy it again; tools/check_labels\.py'),
         (lambda path: path.write_text(''), r'cannot be read \(0 bytes; .+\): write or copy'),
         (lambda path: path.unlink(), 'does not exist: correct the data_root'),
         (lambda path: (path.unlink(), path.mkdir()), 'cannot be read .*Is a directory'),
     ],
     ids=['cut', 'empty', 'missing', 'folder'],
 )
-def test_a_file_that_cannot_be_read_is_named_with_the_mend(folder, kind, spoil, told):
+def test_a_file_that_cannot_be_read_is_named_with_the_remedy(folder, kind, spoil, told):
     spoil(folder / kind / '1.png')
     both = ConcatDataset([dataset(folder)])
     assert both[0]['gt_seg_map'].shape == (8, 9)

@@ -33,8 +33,9 @@ def make_runner() -> Callable[..., Runner]:
         resume: bool = False,
         seed: int | None = 0,
         lr: float = 0.1,
+        **loop: Any,
     ) -> Runner:
-        loop = dict(max_epochs=end) if by_epoch else dict(max_iters=end)
+        loop['max_epochs' if by_epoch else 'max_iters'] = end
         return Runner.from_cfg(
             dict(
                 work_dir=str(work_dir),

@@ -1,6 +1,7 @@
 """Two processes that share no folder evaluate as one does, and train only if both do the same."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -32,6 +33,4 @@ def test_results_are_gathered_without_a_common_folder(said):
 )
 def test_both_processes_say_by_what_they_differ(said, scenario, message):
     for each in said:
-        assert each[scenario].startswith('ValueError: ')
-        with pytest.raises(ValueError, match=message):
-            raise ValueError(each[scenario])
+        assert re.search(f'^ValueError: .*{message}', each[scenario])

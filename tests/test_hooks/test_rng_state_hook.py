@@ -1,3 +1,4 @@
+import inspect
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -5,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.runner import Runner
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 HOOKS = [dict(type='RNGStateHook')]
 
@@ -63,6 +65,29 @@ def test_a_run_without_a_chosen_seed_resumes_with_the_seed_it_drew(make_runner, 
     resumed = make_runner(tmp_path, hooks=HOOKS, seed=None, resume=True)
     assert resumed.seed != whole.seed
     assert torch.equal(final_weights(resumed), weights)
+
+
+class KeepIndices(Hook):
+    def __init__(self, kept: list) -> None:
+        self.kept = kept
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.kept.append(data_batch['index'])
+
+
+@pytest.mark.skipif(
+    'fast_forward_on_resume' not in inspect.signature(IterBasedTrainLoop).parameters,
+    reason='an option of OneDL',
+)
+def test_a_resumed_run_starts_the_data_over_where_the_config_asks_for_it(make_runner, tmp_path):
+    batches = []
+    for end, resume in [(3, False), (6, True)]:
+        runner = make_runner(
+            tmp_path, hooks=HOOKS, end=end, resume=resume, workers=0, fast_forward_on_resume=True
+        )
+        runner.register_hook(KeepIndices(batches))
+        runner.train()
+    assert batches[:3] == batches[3:]
 
 
 def test_seeds_matter(make_runner, tmp_path):

@@ -78,6 +78,12 @@ def test_a_matrix_whose_name_begins_as_a_vector_does_is_decayed():
     assert found == {'scale': 0.0, 'scale_proj.weight': DECAY, 'scale_proj.bias': 0.0}
 
 
+def test_a_scalar_is_not_decayed():
+    model = nn.Module()
+    model.temperature = nn.Parameter(torch.tensor(1.0))
+    assert options(model) == {'temperature': (LR, 0.0)}
+
+
 def test_one_constructor_serves_several_models():
     wrapper_cfg = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=LR, weight_decay=DECAY))
     build = WeightsOnlyDecayConstructor(wrapper_cfg)

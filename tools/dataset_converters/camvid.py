@@ -17,7 +17,7 @@ from PIL import Image
 from rich.progress import track
 
 from mmseg_rmi.datasets.camvid import CLASSES, read_pairs
-from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool, user_path
 
 PUBLISHED = dict(train=367, val=101, test=233)  # images
 SIZE = (480, 360)  # width, height
@@ -153,10 +153,15 @@ def check_label(name: str, label: Image.Image, image_size: tuple[int, int]) -> s
 
 
 def lay_out(splits: Sequence[Split], root: Path, out_dir: Path) -> None:
-    """Link the folders of the usable splits and write their lists and that of trainval."""
+    """Link the folders of the usable splits and write their lists and that of trainval.
+
+    Links and lists of splits that this copy lacks are removed: they are of an earlier one.
+    """
     out_dir.mkdir(parents=True, exist_ok=True)
     usable = {split.name: split.pairs for split in splits if split.usable}
     if out_dir.resolve() != root.resolve():
+        for name in (*PUBLISHED.keys() - usable.keys(), 'trainval'):
+            remove(out_dir, name)
         for name in usable:
             link(out_dir / name, root / name)
             link(out_dir / f'{name}annot', root / f'{name}annot')
@@ -168,6 +173,15 @@ def lay_out(splits: Sequence[Split], root: Path, out_dir: Path) -> None:
         if not (list_file.is_file() and list_file.parent.samefile(root) and name in usable):
             list_file.write_text(''.join(f'{image} {label}\n' for image, label in pairs))
             print(f'wrote {list_file}: {len(pairs)} images')
+
+
+def remove(out_dir: Path, name: str) -> None:
+    """Remove the links and the list of a split, unless its images are there themselves."""
+    for folder in (out_dir / name, out_dir / f'{name}annot'):
+        if folder.is_symlink():
+            folder.unlink()
+    if not (out_dir / name).exists():
+        (out_dir / f'{name}.txt').unlink(missing_ok=True)
 
 
 def link(place: Path, target: Path) -> None:
@@ -211,7 +225,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '-o',
         '--out-dir',
-        type=Path,
+        type=user_path,
         default=Path('data/camvid'),
         help='where links and lists go (%(default)s, where the configs look)',
     )

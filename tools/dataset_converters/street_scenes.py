@@ -448,17 +448,25 @@ def write_split(
     out_dir: Path, split: str, count: int, size: tuple[int, int], entropy: tuple[int, int]
 ) -> None:
     """Write the pictures, the labels and the list of one split."""
+    # Written last: where the list is, the split is whole.
+    list_file = out_dir / f'{split}.txt'
+    list_file.unlink(missing_ok=True)
     lines = []
     for folder in (split, f'{split}annot'):
         (out_dir / folder).mkdir(parents=True, exist_ok=True)
     for number in range(count):
         image, labels = draw_scene(*size, np.random.default_rng([*entropy, number]))
         name = f'scene_{number:04d}.png'
-        cv2.imwrite(str(out_dir / split / name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        cv2.imwrite(str(out_dir / f'{split}annot' / name), labels)
+        write_image(out_dir / split / name, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        write_image(out_dir / f'{split}annot' / name, labels)
         lines.append(f'{split}/{name} {split}annot/{name}\n')
-    # Written last: where the list is, the split is whole.
-    (out_dir / f'{split}.txt').write_text(''.join(lines))
+    list_file.write_text(''.join(lines))
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Write an image, or raise an OSError that names its file."""
+    if not cv2.imwrite(str(path), pixels):
+        raise OSError(f'{path} cannot be written: free some space, or name another folder')
 
 
 def parse_args() -> argparse.Namespace:

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmseg.registry import MODELS
 
-from mmseg_rmi import launch
+from mmseg_rmi.utils import config_types
 
 DEFAULT_LOSS = ConfigDict(type='CrossEntropyLoss')  # of a decode head that names none
 
@@ -44,7 +44,7 @@ class Swap:
 
 def find_class(kind: Any) -> type | None:
     """Find the class of a model's ``type=``; None of what is neither a class nor a name of one."""
-    found = launch.find_class(kind, MODELS) if isinstance(kind, (str, type)) else None
+    found = config_types.find_class(kind, MODELS) if isinstance(kind, (str, type)) else None
     return found if isinstance(found, type) else None
 
 
@@ -71,7 +71,7 @@ def with_type(settings: Any, where: str) -> ConfigDict:
     """Return settings that have a type, or refuse them."""
     if not isinstance(settings, dict) or not isinstance(settings.get('type'), (str, type)):
         raise NotApplicable(f'{where} must be a dict with a type, got {str(settings)[:80]}')
-    found = launch.find_class(settings['type'], MODELS)
+    found = config_types.find_class(settings['type'], MODELS)
     if not isinstance(found, (type, NoneType)):
         raise NotApplicable(f'{where}: {settings["type"]} is not a class; name one as its type')
     return ConfigDict(settings)

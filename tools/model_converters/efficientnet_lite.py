@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmseg_rmi.utils.command_line import add_debug_argument, run_tool
+from mmseg_rmi.utils.command_line import add_debug_argument, run_tool, user_path
 
 MODELS = ('tf_efficientnet_lite0', 'tf_efficientnet_lite2')
 FOLDER = Path('work_dirs/pretrained')
@@ -113,7 +113,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Write ImageNet weights of an EfficientNet-lite')
     parser.add_argument('model', nargs='?', choices=MODELS, default=MODELS[0])
-    parser.add_argument('--out', type=Path, help=f'file; {FOLDER}/MODEL.pth by default')
+    parser.add_argument('--out', type=user_path, help=f'file; {FOLDER}/MODEL.pth by default')
     add_debug_argument(parser)
     return parser.parse_args()
 
