@@ -52,8 +52,15 @@ dist: setup
 	$(PY) -m build
 	$(PY) -m twine check --strict dist/*
 
+define CHECK_PYTHON
+@$(or $(PYTHON),false) -c '$(IN_RANGE)' || { \
+    echo "Needs Python 3.10 to 3.12, found $(or $(PYTHON),none): make PYTHON=/path/to/python"; \
+    exit 1; }
+endef
+
 # Without MMSegmentation, as most users of these libraries are. nnU-Net holds timm back.
 .venv-peers/.installed: pyproject.toml
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install torch torchvision -e '.[peers]' nnunetv2 pytest hypothesis
 	@touch $@
@@ -74,9 +81,7 @@ $(VENV)/.installed: pyproject.toml | $(PY)
 	@touch $@
 
 $(PY):
-	@$(or $(PYTHON),false) -c '$(IN_RANGE)' || { \
-	    echo "Needs Python 3.10 to 3.12, found $(or $(PYTHON),none): make PYTHON=/path/to/python"; \
-	    exit 1; }
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 
 .PHONY: install-onedl install-openmmlab

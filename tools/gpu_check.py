@@ -85,6 +85,10 @@ class Run:
         """Seconds until the end."""
         return self.deadline - time.monotonic()
 
+    def within(self, limit: float) -> float:
+        """Shorten a limit to the seconds that are left, but not below one."""
+        return max(1.0, min(limit, self.left()))
+
     def save(self) -> None:
         """Write all that is known by now."""
         self.out.mkdir(parents=True, exist_ok=True)
@@ -148,6 +152,7 @@ def run_tests(run: Run) -> dict[str, Any]:
     variables = {key: value for key, value in os.environ.items() if key != 'TRITON_INTERPRET'}
     variables['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     command = [sys.executable, '-m', 'pytest', '-m', 'gpu', '-q', '-p', 'no:cacheprovider', *files]
+    limit = run.within(TEST_LIMIT)
     try:
         done = subprocess.run(
             list(map(str, command)),
@@ -156,11 +161,11 @@ def run_tests(run: Run) -> dict[str, Any]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=TEST_LIMIT,
+            timeout=limit,
         )
     except subprocess.TimeoutExpired as error:
         said = (error.output or b'').decode(errors='replace')[-6000:]
-        return dict(status='failed', note=f'not over after {TEST_LIMIT} s', output=said)
+        return dict(status='failed', note=f'not over after {limit:.0f} s', output=said)
     run.console.print('\n'.join(done.stdout.splitlines()[-8:]), markup=False, highlight=False)
     passed = done.returncode == 0
     return dict(status='passed' if passed else 'failed', output=done.stdout[-6000:])
@@ -182,7 +187,7 @@ def check(run: Run, checks: dict[str, correctness.Check]) -> dict[str, Any]:
     Raises:
         AssertionError: some failed.
     """
-    end = time.monotonic() + CHECK_LIMIT
+    end = time.monotonic() + run.within(CHECK_LIMIT)
     failed = []
     for record in correctness.run_checks(
         checks, run.device, out_of_time=lambda: time.monotonic() > end

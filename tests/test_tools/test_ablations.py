@@ -1,5 +1,6 @@
 """The rows of the paper's table 3, as configs."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ RMI = CONFIGS / 'deeplabv3' / 'deeplabv3_r101-d16_4xb4-rmi-30k_voc12aug-513x513.
 
 
 @pytest.fixture
-def children(tmp_path):
-    written = list(ablations.write_ablations(RMI, tmp_path / 'a' / 'b'))
+def children(tmp_path, monkeypatch, capsys):
+    line = ['ablations.py', str(RMI), '--out', str(tmp_path / 'a' / 'b')]
+    monkeypatch.setattr(sys, 'argv', line)
+    ablations.main()
+    written = map(Path, capsys.readouterr().out.splitlines())
     return {path: Config.fromfile(path).to_dict() for path in written}
 
 

@@ -173,6 +173,29 @@ def test_empty_training_set_is_explained(tmp_path: Path) -> None:
     assert "img_suffix='.jpg'" in faults[0]
 
 
+def test_a_training_set_without_labels_is_told_what_to_set(tmp_path: Path) -> None:
+    write(tmp_path, PLAIN)
+    with pytest.raises(ValueError, match=r'no label maps: set seg_map_path, .*data_prefix'):
+        check(config(tmp_path, data_prefix=dict(img_path='images')))
+
+
+def test_brackets_in_names_are_printed(tmp_path: Path, monkeypatch, capsys) -> None:
+    folder = tmp_path / '[raw]'
+    folder.mkdir()
+    write(folder, PLAIN, PLAIN)
+    Image.fromarray(PLAIN[:4]).save(folder / 'labels' / '1.png')
+    path = tmp_path / 'config.py'
+    config(folder, metainfo=dict(classes=['[a]', '[/b]', 'c'])).dump(path)
+    monkeypatch.setenv('COLUMNS', '500')
+    monkeypatch.setattr(sys, 'argv', ['check_labels.py', str(path), '--workers=0'])
+    with pytest.raises(SystemExit):
+        tool.main()
+    said = capsys.readouterr().out
+    assert '[a]' in said
+    assert '[/b]' in said
+    assert f'not of the same size as the image: {folder}/labels/1.png' in said
+
+
 def test_command_prints_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
     write(tmp_path, np.where(PLAIN > 0, 255, 0).astype(np.uint8))
     path = tmp_path / 'config.py'

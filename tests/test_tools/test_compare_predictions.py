@@ -156,8 +156,11 @@ class Images(HTMLParser):
 @pytest.fixture(scope='module')
 def written(scenes, models, tmp_path_factory):
     out = tmp_path_factory.mktemp('comparison')
-    dataset = views.open_dataset(config('ce'), options(scenes))
-    return tool.compare(dataset, models, 1, out, ['light', 'dark'])
+    named = [f'{name}={folder}' for name, folder in models.items()]
+    settings = [f'{key}={value}' for key, value in options(scenes).items()]
+    line = [config('ce'), *named, '--out', str(out), '--each', '1', '--themes', 'light', 'dark']
+    tool.main([*line, '--cfg-options', *settings])
+    return [out / 'comparison.html', out / 'comparison-light.png', out / 'comparison-dark.png']
 
 
 def test_the_page_needs_no_other_file(written):

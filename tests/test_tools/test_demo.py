@@ -1,5 +1,6 @@
 """The demo, as a user would run it and step by step."""
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -91,6 +92,23 @@ def test_stages_that_are_over_are_remembered(tmp_path):
     first = demo.Experiment('data', 'config', ['a=1'], {'CE train': 3.0}, ['CE train'])
     first.save(tmp_path)
     second = demo.Experiment('data', 'config', ['a=1'])
+    second.go_on(tmp_path)
+    assert second == first
+
+
+def test_a_full_disk_leaves_what_was_remembered(tmp_path, monkeypatch):
+    first = demo.Experiment('data', 'config', [], {'CE train': 3.0}, ['CE train'])
+    first.save(tmp_path)
+    write = Path.write_text
+
+    def fill_up(self, text):
+        write(self, text[: len(text) // 2])
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(Path, 'write_text', fill_up)
+    second = demo.Experiment('data', 'config', [])
+    with pytest.raises(OSError, match='No space left'):
+        second.save(tmp_path)
     second.go_on(tmp_path)
     assert second == first
 

@@ -11,9 +11,9 @@ import torch
 
 from helpers.tool_runs import (
     ROOT,
-    TIMEOUT,
     TOOLS,
     config,
+    finish,
     free_port,
     load_tool,
     options,
@@ -73,8 +73,7 @@ custom_hooks = [*_base_.custom_hooks, dict(type='KillRankHook', rank=1, iteratio
     parts = tmp_path / 'parts'
     paths = f'{ROOT}:{ROOT / "tests"}'
     job = start(*command(scenes, mortal, parts), PORT=free_port(), PYTHONPATH=paths)
-    said, _ = job.communicate(timeout=TIMEOUT)
-    assert job.returncode == 1, said
+    said = finish(job, code=1)
     assert 'Signal 9 (SIGKILL)' in said
     assert not (parts / 'iter_4.pth').exists()
 
@@ -135,7 +134,4 @@ def test_slurm_gets_the_resources_and_the_command(tmp_path):
     'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
 )
 def test_scripts_say_what_they_want(script):
-    process = start(TOOLS / script)
-    said, _ = process.communicate()
-    assert process.returncode == 2
-    assert f'tools/{script}' in said
+    assert f'tools/{script}' in finish(start(TOOLS / script), code=2)

@@ -31,11 +31,12 @@ def package_weights(classifier):
 
 
 def test_the_backbone_computes_the_features_of_the_classifier(
-    classifier, package_weights, tmp_path
+    classifier, package_weights, tmp_path, monkeypatch
 ):
-    weights = converter.convert(package_weights, classifier.name)
-    converter.write(weights, tmp_path / 'new' / 'weights.pth')
     checkpoint = str(tmp_path / 'new' / 'weights.pth')
+    monkeypatch.setattr(converter, 'read_package', {classifier.name: package_weights}.get)
+    monkeypatch.setattr(sys, 'argv', ['efficientnet_lite.py', classifier.name, '--out', checkpoint])
+    converter.main()
     backbone = MODELS.build(
         dict(
             type='TIMMBackbone',

@@ -83,8 +83,7 @@ AROUND = [
 def recipe(scenes: Path, work_dir: Path) -> Config:
     cfg = Config.fromfile(config('rmi'))
     roots = {f'{split}_dataloader.dataset.data_root': str(scenes) for split in ('train', 'val')}
-    values = dict(setting.split('=') for setting in TINY)
-    cfg.merge_from_dict({**{key: int(value) for key, value in values.items()}, **roots})
+    cfg.merge_from_dict(TINY | roots)
     cfg.merge_from_dict({'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2})
     cfg.merge_from_dict({'train_dataloader.num_workers': 0, 'val_dataloader.num_workers': 0})
     cfg.train_dataloader.persistent_workers = cfg.val_dataloader.persistent_workers = False

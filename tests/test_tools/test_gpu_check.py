@@ -1,6 +1,8 @@
 """The check on a GPU, rehearsed on the CPU: its parts, their failures, and what it leaves."""
 
+import faulthandler
 import json
+import subprocess
 import sys
 
 import pytest
@@ -22,7 +24,8 @@ def check(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, 'argv', ['gpu_check.py', *options])
         return tool.main(), json.loads((tmp_path / 'gpu_check.json').read_text())
 
-    return check
+    yield check
+    faulthandler.cancel_dump_traceback_later()  # which a main that raises leaves armed
 
 
 def test_a_rehearsal_goes_all_the_way(tmp_path):
@@ -79,6 +82,26 @@ def test_without_time_nothing_more_is_begun(check, monkeypatch):
     status, found = check('losses')
     assert status == 0
     assert found['parts']['losses'] == dict(status='skipped', note='out of time')
+
+
+def test_tests_and_checks_end_with_the_time_that_is_left(check, monkeypatch):
+    limits = []
+
+    def end(command, timeout, **_):
+        limits.append(timeout)
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    def run_checks(checks, device, out_of_time):
+        limits.append(out_of_time())
+        return []
+
+    monkeypatch.setattr(tool.Run, 'left', lambda _: 7.0)
+    monkeypatch.setattr(tool.subprocess, 'run', end)
+    monkeypatch.setattr(tool.correctness, 'run_checks', run_checks)
+    monkeypatch.setattr(tool.time, 'monotonic', iter(range(0, 1000, 8)).__next__)
+    _, found = check('tests', 'values')
+    assert found['parts']['tests']['note'] == 'not over after 7 s'
+    assert limits == [7.0, True]
 
 
 def test_errors_beyond_the_tolerance_are_refused():

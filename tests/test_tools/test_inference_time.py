@@ -13,8 +13,7 @@ timing = load_tool('analysis/inference_time.py')
 @pytest.fixture
 def cfg(scenes):
     cfg = Config.fromfile(config('ce'))
-    pairs = (option.split('=') for option in TINY)
-    cfg.merge_from_dict({key: int(value) for key, value in pairs})
+    cfg.merge_from_dict(TINY)
     cfg.test_dataloader.dataset.data_root = str(scenes)
     return cfg
 

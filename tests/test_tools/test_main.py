@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from helpers.imports import can_import
-from helpers.tool_runs import ROOT, config, options, run, start
+from helpers.tool_runs import ROOT, config, finish, options, run, start
 
 OWN_TRAIN = Path(mmseg.__file__).parent / '.mim' / 'tools' / 'train.py'
 
@@ -48,10 +48,7 @@ def test_mmsegmentations_own_tool_trains_a_config_with_such_a_base(scenes, tmp_p
     ],
 )
 def test_a_script_is_asked_for(arguments, code, expected):
-    process = start(sys.executable, '-m', 'mmseg_rmi', *arguments)
-    said, _ = process.communicate()
-    assert process.returncode == code
-    assert expected in said
+    assert expected in finish(start(sys.executable, '-m', 'mmseg_rmi', *arguments), code=code)
 
 
 def test_a_script_gets_its_arguments_as_they_are(tmp_path):

@@ -1,16 +1,16 @@
 """Tables of results made up so that means, intervals and best values follow by hand."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 from mmengine.config import Config
 
 from helpers.tool_runs import load_tool
+from tools.analysis import table_formats as formats
 
 tables = load_tool('analysis/make_tables.py')
-formats = tables.to_rich.__globals__
-results = tables.read_results.__globals__
 
 CE = dict(type='CrossEntropyLoss')
 RMI = dict(type='RMILoss')
@@ -300,9 +300,9 @@ def test_a_broken_file_of_results_is_named(tmp_path):
 
 
 def test_formats_say_the_same(tmp_path):
-    cell, table = formats['Cell'], formats['Table']
+    cell, table = formats.Cell, formats.Table
     made = table('A & B', ['name', 'IoU'], [[[cell('CE'), cell('1.00 ± 0.10', bold=True)]]], 'note')
-    assert formats['to_markdown'](made).splitlines() == [
+    assert formats.to_markdown(made).splitlines() == [
         '**A & B**',
         '',
         '| name | IoU |',
@@ -311,17 +311,29 @@ def test_formats_say_the_same(tmp_path):
         '',
         'note',
     ]
-    latex = formats['to_latex'](made)
+    latex = formats.to_latex(made)
     assert 'CE & \\textbf{1.00 $\\pm$ 0.10} \\\\' in latex
     assert '\\caption{A \\& B. note}' in latex
-    assert formats['to_csv'](made).splitlines() == ['name,IoU', 'CE,1.00 ± 0.10']
+    assert formats.to_csv(made).splitlines() == ['name,IoU', 'CE,1.00 ± 0.10']
+
+
+def test_tables_are_printed_and_written_in_every_format(tmp_path, monkeypatch, capsys):
+    leave_test(tmp_path / 'runs' / 'ce', data='PascalVOCDataset')
+    monkeypatch.setattr(tables, 'seconds_per_image', lambda config, images: images / 8)
+    options = ['--tables', '1', '--time', '2', '--out', str(tmp_path / 'out')]
+    monkeypatch.setattr(sys, 'argv', ['make_tables.py', str(tmp_path / 'runs'), *options])
+    tables.main()
+    assert 'Table 1' in capsys.readouterr().out
+    files = sorted((tmp_path / 'out').iterdir())
+    assert [file.name for file in files] == ['table1.csv', 'table1.md', 'table1.tex']
+    assert all('0.25' in file.read_text() for file in files)
 
 
 def test_table_too_wide_for_a_terminal_is_turned(tmp_path):
     leave_test(tmp_path / 'ce')
     table = make(tmp_path)['table4-CamVidDataset']
-    assert len(formats['to_rich'](table, 200)) == 1
-    first, second = formats['to_rich'](table, 40)
+    assert len(formats.to_rich(table, 200)) == 1
+    first, second = formats.to_rich(table, 40)
     assert [column.header for column in first.columns] == ['', 'CE', 'CE & CRF', 'Affinity', 'RMI']
     assert first.title.endswith('DeepLabv3')
     assert second.title.endswith('DeepLabv3+')

@@ -31,7 +31,7 @@ def tested(scenes, tmp_path_factory, mmseg_scope) -> Path:
     file = folder / 'metrics.py'
     file.write_text(f'_base_ = {config("rmi")!r}\ntest_evaluator = {EVALUATORS!r}\n')
     cfg = Config.fromfile(file)
-    cfg.merge_from_dict({name: int(size) for name, size in (one.split('=') for one in TINY)})
+    cfg.merge_from_dict(TINY)
     cfg.model.backbone.norm_cfg.type = cfg.model.decode_head.norm_cfg.type = 'BN'
     torch.manual_seed(0)
     torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, folder / 'weights.pth')

@@ -49,11 +49,20 @@ def test_amp_without_a_gpu_is_refused(monkeypatch):
         train.use_mixed_precision(cfg)
 
 
+def test_folders_may_be_below_home(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    command = ['test.py', 'config.py', 'weights.pth', '--out=~/labels', '--show-dir=~/painted']
+    monkeypatch.setattr('sys.argv', command)
+    arguments = evaluate.parse_args()
+    assert str(arguments.out) == '/home/me/labels'
+    assert str(arguments.show_dir) == '/home/me/painted'
+
+
 @pytest.mark.parametrize('several', [False, True])
 def test_every_evaluator_saves_predictions(tmp_path, several):
     evaluator = dict(type='IoUMetric')
     cfg = Config(dict(test_evaluator=[evaluator, dict(evaluator)] if several else evaluator))
-    evaluate.save_predictions(cfg, str(tmp_path / 'a' / 'b'))
+    evaluate.save_predictions(cfg, tmp_path / 'a' / 'b')
     evaluators = cfg.test_evaluator if several else [cfg.test_evaluator]
     assert [e.output_dir for e in evaluators] == [str(tmp_path / 'a' / 'b')] * (1 + several)
     assert (tmp_path / 'a' / 'b').is_dir()
@@ -62,14 +71,14 @@ def test_every_evaluator_saves_predictions(tmp_path, several):
 def test_only_evaluators_that_can_save_are_asked_to(tmp_path):
     types = ['BoundaryIoUMetric', 'ClasswiseIoUMetric', 'CityscapesMetric']
     cfg = Config(dict(test_evaluator=[dict(type=name) for name in types]))
-    evaluate.save_predictions(cfg, str(tmp_path))
+    evaluate.save_predictions(cfg, tmp_path)
     assert [e.get('output_dir') for e in cfg.test_evaluator] == [None, str(tmp_path), str(tmp_path)]
 
 
 def test_saving_without_an_evaluator_that_can_is_refused(tmp_path):
     cfg = Config(dict(test_evaluator=dict(type='TrimapIoUMetric')))
     with pytest.raises(ValueError, match=r'needs an evaluator that writes .* has TrimapIoUMetric'):
-        evaluate.save_predictions(cfg, str(tmp_path))
+        evaluate.save_predictions(cfg, tmp_path)
 
 
 def test_painting_goes_to_the_screen_and_the_folder():

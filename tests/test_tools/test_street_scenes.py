@@ -118,6 +118,16 @@ def test_more_scenes_leave_the_first_as_they_are(tmp_path):
     assert first[0].read_bytes() == first[1].read_bytes()
 
 
+def test_a_split_that_cannot_be_written_is_told_and_has_no_list(tmp_path):
+    generator.write_split(tmp_path, 'val', 1, SIZE, (0, 1))
+    image = tmp_path / 'val' / 'scene_0000.png'
+    image.unlink()
+    image.mkdir()  # in the way
+    with pytest.raises(OSError, match=f'{image} cannot be written'):
+        generator.write_split(tmp_path, 'val', 1, SIZE, (0, 1))
+    assert not (tmp_path / 'val.txt').exists()
+
+
 def test_a_count_below_one_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['street_scenes.py', 'out', '--val', '0'])
     with pytest.raises(SystemExit):

@@ -1,5 +1,7 @@
 """Published layouts of thin structures, made up in small and converted."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,9 +61,13 @@ def isbi2012(tmp_path):
         ('isbi2012', ISBI2012Dataset, 3),
     ],
 )
-def test_what_is_published_is_read_back_as_the_data_set(name, kind, count, request, tmp_path):
-    out = tmp_path / 'out'
-    assert tool.convert(name, request.getfixturevalue(name), out) == count
+def test_what_is_published_is_read_back_as_the_data_set(
+    name, kind, count, request, tmp_path, monkeypatch, capsys
+):
+    source, out = request.getfixturevalue(name), tmp_path / 'out'
+    monkeypatch.setattr(sys, 'argv', ['thin_structures.py', name, str(source), str(out)])
+    tool.main()
+    assert capsys.readouterr().out == f'{count} images and labels in {out}\n'
     dataset = kind(data_root=str(out), pipeline=PIPELINE)
     assert len(dataset) == count
     expected = TRUTH.copy()

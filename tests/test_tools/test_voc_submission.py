@@ -8,12 +8,15 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import set_random_seed
+from mmseg.datasets import PascalVOCDataset
+from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from PIL import Image
 from torch import nn
 
 from helpers.tool_runs import ROOT, TOOLS, load_tool, run
+from mmseg_rmi.datasets import CamVidDataset
 
 voc_submission = load_tool('voc_submission.py')
 LEAF = ROOT / 'configs/deeplabv3plus/deeplabv3plus_r101-d16_4xb4-rmi-30k_voc12aug-513x513.py'
@@ -98,10 +101,36 @@ def test_maps_hold_what_the_network_predicts(submission):
         assert len(np.unique(found)) > 1
 
 
-def test_other_classes_are_refused(tmp_path):
-    config = Config.fromfile(next((ROOT / 'configs/deeplabv3').glob('*-rmi-6k_camvid-*.py')))
-    with pytest.raises(ValueError, match='the 21 classes of VOC, but CamVidDataset has 11'):
+@pytest.mark.parametrize(
+    ('kind', 'told'),
+    [
+        ('CamVidDataset', 'CamVidDataset has 11'),
+        (CamVidDataset, 'CamVidDataset has 11'),
+        ('RepeatDataset', 'RepeatDataset has 0: .* without a wrapper'),
+        ('Unregistered', 'Unregistered has 0'),
+    ],
+)
+def test_other_classes_are_refused(tmp_path, kind, told):
+    config = Config(dict(test_dataloader=dict(dataset=dict(type=kind))))
+    with pytest.raises(ValueError, match=f'the 21 classes of VOC, but {told}'):
         voc_submission.test_on_the_test_split(config, tmp_path)
+
+
+@pytest.mark.parametrize('kind', ['PascalVOCDataset', PascalVOCDataset])
+@pytest.mark.parametrize(
+    'step', ['LoadAnnotations', 'mmseg.LoadAnnotations', 'LoadKeptAnnotations', LoadAnnotations]
+)
+def test_labels_are_not_loaded_however_the_config_names_that(mmseg_scope, tmp_path, kind, step):
+    pipeline = [dict(type='LoadImageFromFile'), dict(type=step), dict(type='PackSegInputs')]
+    config = Config(dict(test_dataloader=dict(dataset=dict(type=kind, pipeline=pipeline))))
+    voc_submission.test_on_the_test_split(config, tmp_path)
+    assert config.test_dataloader.dataset.pipeline == [pipeline[0], pipeline[2]]
+
+
+def test_the_folder_may_be_below_home(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    monkeypatch.setattr(sys, 'argv', ['voc_submission.py', 'a.py', 'a.pth', '--out=~/submission'])
+    assert str(voc_submission.parse_arguments().out) == '/home/me/submission'
 
 
 def test_missing_map_is_named(tmp_path):

@@ -175,7 +175,7 @@ def measure(
 
 
 def write_into_last_layer(fit: Fit, head: BaseDecodeHead) -> None:
-    """Make a head give fitted logits; up-sampling changes neither scale nor shift."""
+    """Make a head give fitted logits; upsampling changes neither scale nor shift."""
     with torch.no_grad():
         head.conv_seg.weight *= fit.scale.reshape(-1, 1, 1, 1)
         head.conv_seg.bias.copy_(fit(head.conv_seg.bias))

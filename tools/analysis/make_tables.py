@@ -223,7 +223,7 @@ def varies_regions_alone(result: TestResult) -> bool:
 
 
 def settings_table(runs: Runs) -> Table:
-    """Table 3: down-sampling, its factor and region size of RMI."""
+    """Table 3: downsampling, its factor and region size of RMI."""
     ablated = {
         RMISettings(
             downsample=row['downsample'],
@@ -255,7 +255,7 @@ def settings_table(runs: Runs) -> Table:
             block.append([*row, cell(estimate), cell(paper)])
             values.append([estimate])
         blocks.append(embolden_best(block, values, [4]))
-    header = ['network', 'down-sampling', 'DF', 'R', 'mIoU', 'paper']
+    header = ['network', 'downsampling', 'DF', 'R', 'mIoU', 'paper']
     return Table('Table 3: settings of RMI on VOC 2012', header, blocks, labels=4)
 
 

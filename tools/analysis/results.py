@@ -282,5 +282,5 @@ def rmi_settings(loss: Any) -> RMISettings:
 
 
 def factors_of(loss: Any) -> tuple[int, ...]:
-    """The down-sampling factors of an ``RMILoss``."""
+    """The downsampling factors of an ``RMILoss``."""
     return as_factors(loss.get('downsample_factor', RMISettings().downsample_factor))

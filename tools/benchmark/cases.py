@@ -16,12 +16,12 @@ class Case:
 
     Args:
         stage: what is measured: a ``'loss'`` of given logits, the loss stage of a ``'head'``, which
-            up-samples them first, or a whole training ``'step'``.
+            upsamples them first, or a whole training ``'step'``.
         batch: images.
         classes: C.
         side: of the labels.
         present: classes that each image holds.
-        low_side: of the logits that a head up-samples.
+        low_side: of the logits that a head upsamples.
         dtype: of the logits; ``'bfloat16'`` runs under autocast, as mixed precision does.
         downsample_factor: DF of RMI.
         region_size: R of RMI.

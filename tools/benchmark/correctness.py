@@ -125,7 +125,7 @@ def binary_equals_reference(method: str, device: str) -> str:
 
 
 def streamed_equals_reference(method: str, device: str, *, align_corners: bool) -> str:
-    """Compare the loss of logits of low resolution with that of the up-sampled ones."""
+    """Compare the loss of logits of low resolution with that of the upsampled ones."""
     low, labels = make_batch(SHAPE, device)
     low = low[..., ::4, ::4].contiguous()
     loss = RMILoss(**RMI[method])

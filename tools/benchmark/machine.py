@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 
 MODULES = ('torch', 'triton', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmseg', 'timm', 'mmseg_rmi')
-SMI_FIELDS = ('driver_version', 'clocks.sm', 'clocks.max.sm', 'clocks.mem', 'power.limit')
 
 
 def describe_machine(device: str = 'cpu') -> str:
-    """Name the processor and its cores, or the GPU with its memory, driver and clocks."""
+    """Name the processor and its cores, or the GPU with its memory, driver and power limit."""
     if torch.device(device).type == 'cuda':
         return _describe_gpu()
     name = platform.processor() or platform.machine()
@@ -42,14 +41,24 @@ def _describe_gpu() -> str:
         f'{properties.name}, {properties.total_memory / 2**30:.0f} GiB, '
         f'{properties.multi_processor_count} multiprocessors'
     )
-    query = ['nvidia-smi', '--id=0', f'--query-gpu={",".join(SMI_FIELDS)}']
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
-        answer = subprocess.run(
-            [*query, '--format=csv,noheader'], capture_output=True, text=True, check=True
-        )
-        driver, now, most, memory, power = answer.stdout.strip().split(', ')
-        described += f', driver {driver}, SM {now} of {most}, memory {memory}, at most {power}'
+        driver, power = _ask_gpu('driver_version', 'power.limit')
+        described += f', driver {driver}, at most {power}'
     return described
+
+
+def _describe_clocks() -> str:
+    """Tell the clocks of the GPU as they are now, if it does."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+        now, most, memory = _ask_gpu('clocks.sm', 'clocks.max.sm', 'clocks.mem')
+        return f'SM {now} of {most}, memory {memory}, '
+    return ''
+
+
+def _ask_gpu(*fields: str) -> list[str]:
+    query = ['nvidia-smi', '--id=0', f'--query-gpu={",".join(fields)}', '--format=csv,noheader']
+    answer = subprocess.run(query, capture_output=True, text=True, check=True)
+    return answer.stdout.strip().split(', ')
 
 
 def describe_versions() -> dict[str, str]:
@@ -64,7 +73,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def describe_run(device: str = 'cpu') -> str:
-    """Caption a table: machine, threads on a CPU, torch, date."""
-    threads = '' if torch.device(device).type == 'cuda' else f'{torch.get_num_threads()} threads, '
-    where = describe_machine(device)
-    return f'{where}, {threads}torch {torch.__version__}, {date.today():%Y-%m-%d}'
+    """Caption a table: machine, threads of a CPU or clocks of a GPU, torch, date."""
+    on_gpu = torch.device(device).type == 'cuda'
+    now = _describe_clocks() if on_gpu else f'{torch.get_num_threads()} threads, '
+    return f'{describe_machine(device)}, {now}torch {torch.__version__}, {date.today():%Y-%m-%d}'

@@ -44,7 +44,7 @@ def make_batch(size: int, contrast: float, device: str) -> tuple[Tensor, Tensor]
 
 
 def region_term(logits: Tensor, labels: Tensor, region: int, dtype: torch.dtype) -> list[Tensor]:
-    """The quantities."""
+    """Compute the region term's value and gradient."""
     settings = RMISettings(region_size=region, loss_lambda=0)
     logits = logits.detach().requires_grad_()
     loss = rmi_loss(logits, labels, settings, region_dtype=dtype, impl='torch')

@@ -30,6 +30,7 @@ from tools.study.platforms import (
     loading_options,
 )
 from tools.study.report import report
+from tools.study.requirements import find_missing
 from tools.study.results import Results, read_entries
 from tools.study.runner import Runner
 from tools.study.work_queue import WorkQueue, choose
@@ -39,7 +40,6 @@ PLAN = ROOT / 'configs' / 'study' / 'plan.yaml'
 RESULTS = ROOT / 'docs' / 'study' / 'results'
 METAFILE = ROOT / 'configs' / 'study' / 'metafile.yaml'
 WEIGHTS = Path('work_dirs/pretrained')
-CONVERTER = 'python tools/model_converters/efficientnet_lite.py'
 
 
 def make_list(queue: WorkQueue) -> Table:
@@ -57,25 +57,18 @@ def make_list(queue: WorkQueue) -> Table:
     return table
 
 
-def check(queue: WorkQueue, data: Path, weights: Path) -> None:
-    """Refuse to start without data or weights.
+def leave_out(queue: WorkQueue, data: Path, weights: Path, named: bool) -> str:
+    """Leave out the cells that lack data, weights or a library here; return a line about them.
 
     Raises:
-        ValueError: something is missing; says what makes it.
+        ValueError: the cells were named; says what is missing, and what makes it.
     """
-    left = queue.left()
-    for name in dict.fromkeys(filter(None, map(queue.plan.pretrained, left))):
-        if not (weights / name).is_file():
-            raise ValueError(
-                f'there are no pretrained weights {weights / name}; this writes them: '
-                f'{CONVERTER} {Path(name).stem}'
-            )
-    for name in dict.fromkeys(cell.data for cell in left):
-        folder = data / queue.plan.data[name]['folder']
-        if not folder.is_dir():
-            raise ValueError(
-                f'there is no data set {name} in {folder}: name its parent with --data'
-            )
+    missing = find_missing(queue.plan, queue.left(), data, weights)
+    if missing and named:
+        raise ValueError('; '.join(missing))
+    without = {cell for cells in missing.values() for cell in cells}
+    queue.wanted = [cell for cell in queue.wanted if cell not in without]
+    return '; '.join(f'{len(cells)} cells left out: {why}' for why, cells in missing.items())
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -85,7 +78,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     budget = Budget(args.minutes, platform.is_cpu)
     wanted = choose(plan, results, args.cells, args.again)
     queue = WorkQueue(plan, results, args.work_dir.resolve(), wanted, budget)
-    check(queue, args.data, args.weights)
+    if said := leave_out(queue, args.data, args.weights, named=bool(args.cells)):
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     jobs = args.jobs or fitting_jobs(platform)
     monitor = Monitor(console, queue)
     with pool.exclusive_lock(queue.work_dir) as lock:
@@ -95,7 +89,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
             threads=args.threads or (2 if platform.is_cpu else 1),
             lock=lock,
             note=monitor.note,
-            platform=platform,
             loading=loading_options(platform, jobs),
         )
         pool.run_all(queue, runner, monitor, jobs)
@@ -106,7 +99,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def show(args: argparse.Namespace, console: Console) -> int:
     """List cells; return the status of the process."""
-    plan, results = read_plan(args.plan), Results(args.results, Platform())
+    platform = Platform.here(args.device, args.precision, args.data)
+    plan, results = read_plan(args.plan), Results(args.results, platform)
     wanted = choose(plan, results, args.cells)
     console.print(make_list(WorkQueue(plan, results, Path(), wanted)))
     return 0
@@ -122,7 +116,7 @@ def write(args: argparse.Namespace, console: Console) -> int:
         write_metafile(read_entries(RESULTS), str(RESULTS.relative_to(ROOT)), METAFILE)
         written = [METAFILE]
     for page in [*report(plan, args.results, args.page, overview, front), *written]:
-        console.print(page, soft_wrap=True, highlight=False)
+        console.print(page, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -183,12 +177,22 @@ def _add_cells(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_sources(command: argparse.ArgumentParser) -> None:
+def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         '--data', type=Path, default=default_data(), help='folder of the data sets, %(default)s'
     )
+
+
+def _add_weights(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         '--weights', type=Path, default=WEIGHTS, help='folder of pretrained backbones'
+    )
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    command.add_argument(
+        '--precision', choices=PRECISIONS, help='float32 on CPUs, tf32 on cards by default'
     )
 
 
@@ -196,6 +200,8 @@ def _add_list(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser('list', help='show the cells, and what is done')
     _add_cells(command)
     _add_files(command)
+    _add_data(command)
+    _add_device(command)
     command.set_defaults(act=show)
 
 
@@ -203,16 +209,14 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser('run', help='run what is left, or the named cells')
     _add_cells(command)
     _add_files(command)
-    _add_sources(command)
+    _add_data(command)
+    _add_weights(command)
+    _add_device(command)
     command.add_argument(
         '--again', action='store_true', help='run the named cells once more, with the same seed'
     )
     command.add_argument(
         '--work-dir', type=Path, default=Path('work_dirs/study'), help='of checkpoints and logs'
-    )
-    command.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    command.add_argument(
-        '--precision', choices=PRECISIONS, help='float32 on CPUs, tf32 on cards by default'
     )
     command.add_argument(
         '--minutes', type=minutes, help='start only what will be over by then, and stop then'
@@ -229,7 +233,10 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser('report', help='make tables and figures of the results')
     _add_files(command)
     command.add_argument(
-        '--page', type=Path, help='to write to; README.md beside the results. Figures go beside it'
+        '--page',
+        type=Path,
+        help='to write to, with figures beside it. By default README.md beside a folder of '
+        'results; beside a file NAME.jsonl, NAME.md with figures in a folder NAME',
     )
     command.add_argument(
         '--overview', type=Path, help="for one figure; the project's docs/study.md has its results'"
@@ -242,9 +249,10 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
 
 def _add_pack(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser('pack', help='compress the data for a machine without any')
-    _add_sources(command)
+    _add_data(command)
+    _add_weights(command)
     command.add_argument('--out', type=Path, required=True, help='folder, which is made')
-    command.add_argument('--quality', type=positive, default=70, help='of JPEG, %(default)s')
+    command.add_argument('--quality', type=positive, default=75, help='of JPEG, %(default)s')
     command.add_argument('--sets', nargs='+', help='folders of --data; all by default')
     command.set_defaults(act=compress)
 

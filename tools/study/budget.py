@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 
-from tools.study.runner import Job
+from tools.study.job import Job
 
 START_UP = 25.0  # seconds of a cell that are not iterations: imports twice, and the test
 FIRST_GUESS = {True: 1.0, False: 0.05}  # seconds of an iteration on a CPU, and on a card
@@ -25,7 +25,7 @@ class Budget:
         self.clock = clock
         self.deadline = math.inf if minutes is None else clock() + 60 * minutes
         self.guess = FIRST_GUESS[on_cpu]
-        self.paces: dict[tuple[str, str], float] = {}  # seconds of an iteration, by kind
+        self.paces: dict[str, float] = {}  # seconds of an iteration, by kind
 
     @property
     def seconds_left(self) -> float:
@@ -40,16 +40,14 @@ class Budget:
         if iterations > 0:
             self.paces[job.kind] = max(0.0, seconds - START_UP) / iterations
 
-    def estimate(self, job: Job, trains: bool = True) -> float:
+    def estimate(self, job: Job) -> float:
         """Estimate the seconds that a cell takes.
 
         By cells of its kind that are over; else by the slowest of any kind; else by a guess.
         """
-        if not trains:
-            return START_UP
         pace = self.paces.get(job.kind, max(self.paces.values(), default=self.guess))
         return START_UP + pace * (job.iterations - job.done)
 
-    def fits(self, job: Job, trains: bool = True) -> bool:
+    def fits(self, job: Job) -> bool:
         """Tell whether a cell will be over in time."""
-        return self.estimate(job, trains) <= self.seconds_left
+        return self.estimate(job) <= self.seconds_left

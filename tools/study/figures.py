@@ -39,8 +39,15 @@ def draw_seeds(reported: Reported, file: Path) -> None:
     save(figure, file)
 
 
-def draw_tuning(scores: Scores, plan: Plan, file: Path) -> None:
-    """Draw mIoU over the factor of the learning rate, a curve for each method of several."""
+def draw_tuning(scores: Scores, seeds: str, plan: Plan, file: Path) -> None:
+    """Draw mIoU over the factor of the learning rate, a curve for each method of several.
+
+    Args:
+        scores: of the methods.
+        seeds: what the scores are of, in words.
+        plan: names methods.
+        file: to write to.
+    """
     figure, axes = plt.subplots(figsize=(5.6, 3.6), layout='constrained')
     curves = {method: found for method, found in scores.items() if len(found) > 1}
     for method, found in curves.items():
@@ -53,7 +60,7 @@ def draw_tuning(scores: Scores, plan: Plan, file: Path) -> None:
     axes.set_xticks([], minor=True)
     axes.set_xlabel('factor of the learning rate')
     axes.set_ylabel('mIoU in %')
-    axes.set_title('half the schedule, one seed')
+    axes.set_title(f'half the schedule, {seeds}')
     axes.legend()
     save(figure, file)
 

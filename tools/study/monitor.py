@@ -5,7 +5,7 @@ import time
 
 from rich.console import Console
 
-from tools.study.runner import Job
+from tools.study.job import Job
 from tools.study.work_queue import WorkQueue
 from tools.tool_process import Progress
 
@@ -41,4 +41,4 @@ class Monitor:
         hours = f', about {spent / self.passed * left / 3600:.1f} h' if self.passed else ''
         clock = time.strftime('%H:%M')
         line = f'{clock} {line}  ({cells} cells left{hours})'
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -12,9 +12,19 @@ def insert(lines: Sequence[str], page: Path, name: str) -> None:
     Raises:
         ValueError: the page lacks a mark.
     """
-    text, begin = page.read_text(), BEGIN.format(name)
-    head, _, rest = text.partition(begin)
+    head, tail = split(page, name)
+    page.write_text('\n'.join([head, '', *lines, '', tail]))
+
+
+def split(page: Path, name: str) -> tuple[str, str]:
+    """Part a page after the first mark of that name and before the last.
+
+    Raises:
+        ValueError: the page lacks a mark.
+    """
+    begin = BEGIN.format(name)
+    head, _, rest = page.read_text().partition(begin)
     _, end, tail = rest.partition(END)
     if not end:
         raise ValueError(f'{page} lacks the lines {begin} and {END}, between which the {name} goes')
-    page.write_text('\n'.join([head + begin, '', *lines, '', END]) + tail)
+    return head + begin, end + tail

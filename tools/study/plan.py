@@ -75,7 +75,7 @@ class Cell:
         return f'{self.data}/{self.method}/{last}'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """All cells in the order of their worth, and what they are made of.
 
@@ -143,7 +143,8 @@ class Plan:
 
     def trained(self, cell: Cell) -> Cell:
         """Name the cell whose training ``cell`` tests: itself, unless its method trains nothing."""
-        return replace(cell, method=self.methods[cell.method].run_of or cell.method)
+        run_of = self.methods[cell.method].run_of
+        return replace(cell, method=run_of) if run_of else cell
 
     def tuning_on(self, data: str) -> dict[str, Any]:
         """Collect what tunes on a data set: ``seeds``, ``factors`` and ``iterations``."""

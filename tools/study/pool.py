@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from tools.study.job import Job
 from tools.study.monitor import Monitor
 from tools.study.platforms import free_cores
-from tools.study.runner import Job, Runner
+from tools.study.runner import Runner
 from tools.study.work_queue import WorkQueue
 from tools.tool_process import ToolFailure
 
 LOOK_EVERY = 0.5  # seconds, at whether the time is over
 ORPHANS_END = 20.0  # seconds that loaders of a killed study may take to notice
+FAILURES = 3  # at least, of the first cells, by which a study is given up
 
 
 def share_cores(jobs: int) -> list[list[int]]:
@@ -35,7 +37,7 @@ def run_all(queue: WorkQueue, runner: Runner, monitor: Monitor, jobs: int) -> No
 
     default = signal.signal(signal.SIGTERM, interrupt)
     threads = [
-        threading.Thread(target=_work, args=(queue, runner, monitor, cores), daemon=True)
+        threading.Thread(target=_work, args=(queue, runner, monitor, cores, jobs), daemon=True)
         for cores in share_cores(jobs)
     ]
     try:
@@ -55,12 +57,23 @@ def run_all(queue: WorkQueue, runner: Runner, monitor: Monitor, jobs: int) -> No
         signal.signal(signal.SIGTERM, default)
 
 
-def _work(queue: WorkQueue, runner: Runner, monitor: Monitor, cores: list[int]) -> None:
+def _work(queue: WorkQueue, runner: Runner, monitor: Monitor, cores: list[int], jobs: int) -> None:
     """Run one cell after the other until none is left, on these cores where the system can."""
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, cores)  # of this thread and of the processes that it starts
     while not runner.stopping and (job := queue.take()) is not None:
         _run_job(queue, runner, monitor, job)
+        count = max(FAILURES, jobs)
+        if not runner.stopping and _fail_at_once(queue, monitor, count):
+            monitor.tell(f'the first {count} cells failed before any iteration: the study stops')
+            runner.stop()
+
+
+def _fail_at_once(queue: WorkQueue, monitor: Monitor, count: int) -> bool:
+    """Tell whether the first cells all failed at their start, as where a module is missing."""
+    first = queue.taken[:count]
+    at_once = [name for name in first if name in queue.failed and name not in monitor.seen]
+    return len(at_once) == count
 
 
 def _run_job(queue: WorkQueue, runner: Runner, monitor: Monitor, job: Job) -> None:

@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from statistics import fmean
 
 from tools.study.plan import Plan
 from tools.study.results import Entry
 from tools.study.selection import (
     BASELINE,
     MEASURES,
+    Measure,
     Reported,
     difference,
     difference_label,
@@ -42,8 +44,11 @@ def tabulate_repeats(entries: Sequence[Entry], plan: Plan) -> list[str]:
     return make_table(['first and repeated run', *MEASURES, 'threads'], rows) if rows else []
 
 
-def tabulate_all_pairs(entries: Sequence[Entry], plan: Plan) -> list[str]:
-    """Tabulate gains over cross entropy with every repeat of both as a pair of its own."""
+def tabulate_with_repeats(entries: Sequence[Entry], plan: Plan) -> list[str]:
+    """Tabulate gains over cross entropy, of each seed the mean over all its rounds.
+
+    Rounds of a seed are no independent pairs: they have one initialisation and order of images.
+    """
     entries = [e for e in entries if not e['repeat']] + [e for _, e in find_repeats(entries)]
     rounds = sorted({entry['repeat'] for entry in entries})
     rows = []
@@ -53,17 +58,22 @@ def tabulate_all_pairs(entries: Sequence[Entry], plan: Plan) -> list[str]:
             for part in rounds
         ]
         for method in dict.fromkeys(method for part in parts[1:] for method in part.methods()):
-            gains = [
-                [gain for part in parts for gain in part.gains(method, measure).values()]
-                for measure in MEASURES.values()
-            ]
-            if method != BASELINE and any(
-                part.gains(method, MEASURES['mIoU']) for part in parts[1:]
-            ):
-                cells = [estimate(dict(enumerate(found)), '+') for found in gains]
+            pairs = [len(part.gains(method, MEASURES['mIoU'])) for part in parts]
+            if method != BASELINE and any(pairs[1:]):
+                gains = [_mean_gains(parts, method, measure) for measure in MEASURES.values()]
+                cells = [estimate(found, '+') for found in gains]
                 name = f'{title(plan, data)}: {difference_label(plan, method)}'
-                rows.append([name, str(len(gains[0])), *cells])
-    return make_table(['', 'pairs', *MEASURES], rows) if rows else []
+                rows.append([name, str(len(gains[0])), str(sum(pairs)), *cells])
+    return make_table(['', 'seeds', 'pairs', *MEASURES], rows) if rows else []
+
+
+def _mean_gains(rounds: Sequence[Reported], method: str, measure: Measure) -> dict[int, float]:
+    """Average the gains of each seed."""
+    gains = defaultdict(list)
+    for part in rounds:
+        for seed, gain in part.gains(method, measure).items():
+            gains[seed].append(gain)
+    return {seed: fmean(found) for seed, found in gains.items()}
 
 
 def _first_and_again(values: Sequence[float | None], sign: str = '') -> str:

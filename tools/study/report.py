@@ -9,9 +9,16 @@ from tools.analysis.figure_theme import apply_theme
 from tools.study import figures, page
 from tools.study.plan import Plan
 from tools.study.platforms import Platform
-from tools.study.repeat_tables import tabulate_all_pairs, tabulate_repeats
-from tools.study.results import Entry, read_entries
-from tools.study.selection import BASELINE, Reported, by_platform, tuning_runs, tuning_scores
+from tools.study.repeat_tables import tabulate_repeats, tabulate_with_repeats
+from tools.study.results import Entry, is_file, read_entries
+from tools.study.selection import (
+    BASELINE,
+    Reported,
+    by_platform,
+    seeds_of,
+    tuning_runs,
+    tuning_scores,
+)
 from tools.study.tables import (
     tabulate_classes,
     tabulate_folds,
@@ -35,7 +42,8 @@ def report(
     Args:
         plan: names what was run.
         results: the file or the folder of results.
-        file: the page of everything; README.md beside the results if None. Figures go beside it.
+        file: the page of everything, with figures beside it. If None, README.md beside a folder of
+            results; or NAME.md beside a file NAME.jsonl, with figures in a folder NAME.
         overview: the page of one figure and one table, if any.
         front: the page of a few gains, if any.
 
@@ -46,10 +54,15 @@ def report(
         ValueError: there is no result, or a page lacks the marks between which its part goes.
     """
     entries = read_entries(results)
-    written = file or results.with_name('README.md')
+    alone = file is None and is_file(results)
+    written = file or (results.with_suffix('.md') if alone else results.with_name('README.md'))
     if not written.exists():
         written.write_text(f'# Results\n\n{page.BEGIN.format("report")}\n{page.END}\n')
-    page.insert(write_report(entries, plan, written.parent), written, 'report')
+    for shown, name in [(written, 'report'), (overview, 'overview'), (front, 'headline')]:
+        if shown is not None:
+            page.split(shown, name)  # before anything is drawn
+    lines = write_report(entries, plan, written.parent, results.stem if alone else '')
+    page.insert(lines, written, 'report')
     reports = {data: Reported(_of_cpus(entries), data, plan) for data in plan.data}
     pages = [written]
     if overview is not None:
@@ -69,9 +82,19 @@ def _of_cpus(entries: Sequence[Entry]) -> list[Entry]:
     return by_platform(entries).get(Platform(), [])
 
 
-def write_report(entries: Sequence[Entry], plan: Plan, folder: Path) -> list[str]:
-    """Draw the figures and return the lines of the report."""
+def write_report(
+    entries: Sequence[Entry], plan: Plan, folder: Path, figures_in: str = ''
+) -> list[str]:
+    """Draw the figures and return the lines of the report.
+
+    Args:
+        entries: results.
+        plan: names what was run.
+        folder: of the page.
+        figures_in: the folder of the figures there; that of the page if empty.
+    """
     apply_theme('light')
+    (folder / figures_in).mkdir(exist_ok=True)
     lines = [
         f'{len(entries)} results, the last of {max(entry["finished"] for entry in entries)[:10]}. '
         f"Means over seeds, from three on with Student's {CONFIDENCE:.0%} interval; differences "
@@ -81,12 +104,12 @@ def write_report(entries: Sequence[Entry], plan: Plan, folder: Path) -> list[str
     for platform, part in by_platform(entries).items():
         known = [data for data in plan.data if any(entry['data'] == data for entry in part)]
         for data in known:
-            lines += _Section(part, data, plan, folder, str(platform)).lines()
+            lines += _Section(part, data, plan, folder, figures_in, str(platform)).lines()
         if repeats := tabulate_repeats(part, plan):
             lines += ['### The same seed again', '', *repeats, '']
-        if pairs := tabulate_all_pairs(part, plan):
-            lines += ['Differences over seeds and repeats, a repeat as a pair of its own:', '']
-            lines += [*pairs, '']
+        if gains := tabulate_with_repeats(part, plan):
+            lines += ['Differences over seeds, each the mean of its first run and its repeats:', '']
+            lines += [*gains, '']
     machines = {f'{entry["machine"]}, {entry["threads"]} thread(s) a run' for entry in entries}
     versions = {', '.join(f'{k} {v}' for k, v in entry['versions'].items()) for entry in entries}
     return [*lines, f'Machines: {"; ".join(sorted(machines))}. {"; ".join(sorted(versions))}.']
@@ -96,11 +119,18 @@ class _Section:
     """All about one data set on one platform."""
 
     def __init__(
-        self, entries: Sequence[Entry], data: str, plan: Plan, folder: Path, platform: str
+        self,
+        entries: Sequence[Entry],
+        data: str,
+        plan: Plan,
+        folder: Path,
+        figures_in: str,
+        platform: str,
     ) -> None:
         self.entries = entries
         self.plan = plan
         self.folder = folder
+        self.figures_in = figures_in
         self.platform = platform
         self.reported = Reported(entries, data, plan)
 
@@ -159,21 +189,24 @@ class _Section:
         ]
 
     def _tuning(self) -> list[str]:
-        scores = tuning_scores(tuning_runs(self.entries, self.reported.data), self.plan)
+        data = self.reported.data
+        runs = tuning_runs(self.entries, data)
+        scores = tuning_scores(runs, self.plan)
         if not scores:
             return []
-        lines = ['Tuning, at half the schedule on a seed of its own (mIoU):', '']
-        lines += [*tabulate_tuning(scores, self.plan), '']
+        seeds = seeds_of(runs)
+        lines = [f'Tuning, at half the schedule, not on reported seeds (mIoU, {seeds}):', '']
+        lines += [*tabulate_tuning(scores, self.plan, data), '']
         if sum(len(found) > 1 for found in scores.values()) > 1:
             lines += self._figure(
                 'tuning',
                 'mIoU by learning rate',
-                lambda _, file: figures.draw_tuning(scores, self.plan, file),
+                lambda _, file: figures.draw_tuning(scores, seeds, self.plan, file),
             )
         return lines
 
     def _figure(self, name: str, title: str, draw: Callable[[Reported, Path], None]) -> list[str]:
         parts = [self.reported.data, *self.platform.replace(',', '').split(), name]
-        file = f'{"-".join(parts[:-1])}_{name}.png'
+        file = Path(self.figures_in) / f'{"-".join(parts[:-1])}_{name}.png'
         draw(self.reported, self.folder / file)
-        return [f'![{title}]({file})', '']
+        return [f'![{title}]({file.as_posix()})', '']

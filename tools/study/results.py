@@ -1,10 +1,13 @@
 """The results: a line of JSON for each finished cell."""
 
+import functools
+import itertools
 import json
 import math
 import os
 import statistics
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +35,14 @@ def read_entries(place: Path) -> list[Entry]:
 
 
 def _read_lines(place: Path) -> Iterator[Entry]:
-    for file in [place] if _is_file(place) else sorted(place.glob('*.jsonl')):
+    for file in [place] if is_file(place) else sorted(place.glob('*.jsonl')):
         for number, line in enumerate(file.read_text().splitlines(), start=1):
             if line.strip():
                 yield _read_entry(line, f'{file}, line {number},')
 
 
-def _is_file(place: Path) -> bool:
+def is_file(place: Path) -> bool:
+    """Tell whether results are in one file, which need not be there yet, or in a folder."""
     return place.suffix == '.jsonl' or place.is_file()
 
 
@@ -67,12 +71,22 @@ class Results:
     def __init__(self, place: Path, platform: Platform | None = None) -> None:
         self.place = place
         self.platform = platform or Platform()
-        self.entries = list(_read_lines(place)) if place.exists() else []
+        self.entries: list[Entry] = []
+        self._by_cell: dict[str, dict[Platform, list[Entry]]] = defaultdict(dict)
+        self._platforms: dict[Platform, None] = {}  # in the order of their first lines
+        for entry in _read_lines(place) if place.exists() else ():
+            self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        platform = Platform.of(entry)
+        self.entries.append(entry)
+        self._by_cell[entry['cell']].setdefault(platform, []).append(entry)
+        self._platforms[platform] = None
 
     def append(self, entry: Entry) -> None:
         """Add a line, which is on the disk afterwards."""
-        self.entries.append(entry)
-        file = self.place if _is_file(self.place) else self.place / f'{entry["data"]}.jsonl'
+        self._keep(entry)
+        file = self.place if is_file(self.place) else self.place / f'{entry["data"]}.jsonl'
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open('a') as stream:
             stream.write(json.dumps(entry, separators=(',', ':')) + '\n')
@@ -81,17 +95,16 @@ class Results:
 
     def named(self, name: str) -> list[Entry]:
         """List all lines about a cell."""
-        return [entry for entry in self.entries if entry['cell'] == name]
+        return list(itertools.chain(*self._by_cell[name].values()))
 
     def find(self, plan: Plan, cell: Cell, platform: Platform | None = None) -> Entry | None:
         """Find the result of a cell, if it has one of its present settings."""
         platform = platform or self.platform
         factor = self.factor(plan, cell)
-        named = [entry for entry in self.named(cell.name) if Platform.of(entry) == platform]
+        named = self._by_cell[cell.name].get(platform)
         if factor is None or not named:
             return None
-        options = {**plan.options(cell, factor), **platform.options}
-        current = fingerprint(plan.config_file(cell), options)
+        current = _config_hash(plan, cell, factor, platform)
         fitting = [entry for entry in named if entry['config_hash'] == current]
         return fitting[-1] if fitting else None
 
@@ -108,24 +121,42 @@ class Results:
         scores = self._tuning_scores(plan, tuners)
         if scores is None:
             return None
-        return max(scores, key=lambda f: (statistics.mean(scores[f]), -abs(math.log(f))))
+        return best_factor({factor: statistics.mean(each) for factor, each in scores.items()})
 
-    def is_tuned(self, plan: Plan, cell: Cell) -> bool:
-        """Tell whether all that tunes along with a cell has been run, be it on another platform."""
-        return self._tuning_scores(plan, plan.tuning_of(cell)) is not None
+    def is_tuned_elsewhere(self, plan: Plan, cell: Cell) -> bool:
+        """Tell whether a cell tunes a rate that not this platform has found, but another one."""
+        tuners = plan.tuning_of(cell) if cell.tunes else []
+        here = self._scores_on(self.platform, plan, tuners)
+        return here is None and self._tuning_scores(plan, tuners) is not None
 
     def _tuning_scores(self, plan: Plan, cells: list[Cell]) -> dict[float, list[float]] | None:
-        """Collect mIoU by factor, all of one platform; of a run that diverged, -inf."""
-        others = [Platform.of(entry) for entry in self.entries]
-        for platform in dict.fromkeys([self.platform, *others]):
-            scores: dict[float, list[float]] = {}
-            for cell in cells:
-                result = self.find(plan, cell, platform)
-                if result is None:
-                    break
-                assert cell.factor is not None
-                score = result['metrics'].get('mIoU', -math.inf)
-                scores.setdefault(cell.factor, []).append(score)
-            else:
+        """Collect the mIoU of cells that tune by factor, all of one platform."""
+        for platform in dict.fromkeys([self.platform, *self._platforms]):
+            scores = self._scores_on(platform, plan, cells)
+            if scores is not None:
                 return scores
         return None
+
+    def _scores_on(
+        self, platform: Platform, plan: Plan, cells: list[Cell]
+    ) -> dict[float, list[float]] | None:
+        """Collect mIoU by factor, None if one is missing; of a run that diverged, -inf."""
+        scores: dict[float, list[float]] = {}
+        for cell in cells:
+            result = self.find(plan, cell, platform)
+            if result is None:
+                return None
+            assert cell.factor is not None
+            scores.setdefault(cell.factor, []).append(result['metrics'].get('mIoU', -math.inf))
+        return scores
+
+
+@functools.cache  # it is asked for all cells whenever one is taken
+def _config_hash(plan: Plan, cell: Cell, factor: float, platform: Platform) -> str:
+    options = {**plan.options(cell, factor), **platform.options}
+    return fingerprint(plan.config_file(cell), options)
+
+
+def best_factor(scores: Mapping[float, float]) -> float:
+    """Choose the factor of the learning rate with the best score; of equals, the nearest to 1."""
+    return max(scores, key=lambda factor: (scores[factor], -abs(math.log(factor))))

@@ -11,15 +11,16 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from tools.benchmark.machine import describe_machine, describe_versions
 from tools.study.fingerprint import Options
-from tools.study.plan import ROOT, Cell, Plan
-from tools.study.platforms import Platform, free_cores
+from tools.study.job import Job
+from tools.study.plan import ROOT, Plan
+from tools.study.platforms import free_cores
 from tools.study.results import Entry
 from tools.tool_process import Progress, ToolFailure, follow_tool
 
@@ -36,26 +37,6 @@ PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent
 
 
 @dataclass
-class Job:
-    """A cell on its way: what it trains with and where."""
-
-    cell: Cell
-    config: Path
-    options: Options
-    test_options: Options
-    factor: float
-    config_hash: str
-    folder: Path
-    iterations: int
-    done: int = 0  # iterations
-
-    @property
-    def kind(self) -> tuple[str, str]:
-        """Tell cells apart that do not take equally long."""
-        return self.config.name, json.dumps(self.test_options)
-
-
-@dataclass
 class Runner:
     """Runs cells as processes of the training and the test tool.
 
@@ -65,7 +46,6 @@ class Runner:
         threads: of each process.
         lock: a file that processes keep open, see ``exclusive_lock``.
         note: is told how far a job is.
-        platform: what is computed on.
         loading: settings of a config by which images are loaded.
         tools: folder of the tools.
     """
@@ -75,7 +55,6 @@ class Runner:
     threads: int
     lock: int
     note: Callable[[Job, Progress], None]
-    platform: Platform = field(default_factory=Platform)
     loading: Options = field(default_factory=dict)
     tools: Path = ROOT / 'tools'
     processes: set[subprocess.Popen] = field(default_factory=set)
@@ -106,29 +85,25 @@ class Runner:
             'config_hash': job.config_hash,
             'metrics': metrics,
             **training,
-            'device': self.platform.device,
-            'precision': self.platform.precision,
-            'packed': self.platform.packed,
+            **asdict(job.platform),
             'threads': self.threads,
-            'machine': describe_machine('cpu' if self.platform.is_cpu else 'cuda'),
+            'machine': describe_machine('cpu' if job.platform.is_cpu else 'cuda'),
             'versions': describe_versions(),
             'finished': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         }
 
     def _train(self, job: Job, plan: Plan) -> dict[str, Any]:
         """Train from where the folder is; return what training took."""
-        record = job.folder / 'run.json'
-        known = json.loads(record.read_text()) if record.exists() else {}
-        same, training = known.get('config_hash') == job.config_hash, known.get('training')
-        if same and training and ('diverged' in training or self._checkpoint(job).exists()):
+        training = job.finished_training()
+        if training is not None:
             return training
-        if not same or training:
+        if not job.can_resume():
             # A run of other settings, or one whose checkpoints have been deleted.
             shutil.rmtree(job.folder, ignore_errors=True)
             job.folder.mkdir(parents=True)
-            record.write_text(json.dumps({'config_hash': job.config_hash}))
+            job.write_record()
         training = self._train_on(job, plan)
-        record.write_text(json.dumps({'config_hash': job.config_hash, 'training': training}))
+        job.write_record(training=training)
         return training
 
     def _train_on(self, job: Job, plan: Plan) -> dict[str, Any]:
@@ -152,14 +127,11 @@ class Runner:
     def _test(self, job: Job, plan: Plan) -> dict[str, Any]:
         folder = job.folder / f'test-{job.cell.method}'
         shutil.rmtree(folder, ignore_errors=True)
-        command = ['test.py', job.config, self._checkpoint(job), '--work-dir', folder]
+        command = ['test.py', job.config, job.checkpoint, '--work-dir', folder]
         options = {**job.options, **self._places(job, plan), **job.test_options}
         self._run(command, options, job.folder / 'test.log', job)
         (file,) = folder.glob('*/*.json')
         return clean_metrics(json.loads(file.read_text()))
-
-    def _checkpoint(self, job: Job) -> Path:
-        return job.folder / f'iter_{job.iterations}.pth'
 
     def _places(self, job: Job, plan: Plan) -> Options:
         """Tell where data and weights lie here."""
@@ -196,16 +168,19 @@ class Runner:
                 log_file,
                 note,
                 keep,
-                env=self._environment(),
+                env=self._environment(job),
                 pass_fds=(self.lock,),
                 preexec_fn=_end_with_parent,
             )
         finally:
             self.processes.difference_update(started)
 
-    def _environment(self) -> Mapping[str, str]:
-        variables = {**ALLOCATOR, **os.environ, **self.platform.variables}
+    def _environment(self, job: Job) -> Mapping[str, str]:
+        variables = {**ALLOCATOR, **os.environ, **job.platform.variables}
         variables |= {'OMP_NUM_THREADS': str(self.threads), 'PYTHONUNBUFFERED': '1'}
+        # Tools import the package of this checkout, be it installed or not.
+        paths = [str(ROOT), variables.get('PYTHONPATH')]
+        variables['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
         if self.threads > len(free_cores()):
             variables['OMP_WAIT_POLICY'] = 'PASSIVE'  # to wait asleep, another wants the core
         return variables

@@ -161,6 +161,12 @@ def tuning_runs(entries: Iterable[Entry], data: str) -> dict[str, dict[float, li
     }
 
 
+def seeds_of(runs: Mapping[str, Mapping[float, Sequence[Entry]]]) -> str:
+    """Tell of how many seeds the scores of tuning runs are."""
+    count = max(len(cells) for found in runs.values() for cells in found.values())
+    return 'one seed' if count == 1 else f'mean of {count} seeds'
+
+
 def tuning_scores(runs: Mapping[str, Mapping[float, Sequence[Entry]]], plan: Plan) -> Scores:
     """Average mIoU over seeds, by method and factor, without variants; None if one diverged."""
     return {

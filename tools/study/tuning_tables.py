@@ -1,9 +1,10 @@
 """Tables of the runs that tune."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from tools.study.plan import Plan
-from tools.study.results import Entry
+from tools.study.results import Entry, best_factor
 from tools.study.selection import (
     MEASURES,
     Scores,
@@ -46,25 +47,32 @@ def tabulate_choices(entries: Sequence[Entry], data: str, plan: Plan) -> list[st
     return make_table(head, rows) if rows else []
 
 
-def tabulate_tuning(scores: Scores, plan: Plan) -> list[str]:
-    """Tabulate mIoU of each method at each factor of the learning rate, the best in bold."""
+def tabulate_tuning(scores: Scores, plan: Plan, data: str) -> list[str]:
+    """Tabulate mIoU of each method at each factor of the learning rate, the chosen one in bold."""
     factors = sorted({factor for found in scores.values() for factor in found})
     rows = []
     for method, found in scores.items():
-        known = [score for score in found.values() if score is not None]
-        best = max(known) if known and len(found) > 1 else None
-        cells = (_tuning_cell(found, factor, best) for factor in factors)
+        chosen = _chosen_factor(found, plan.factors(data))
+        cells = (_tuning_cell(found, factor, chosen) for factor in factors)
         rows.append([label(plan, method), *cells])
     return make_table(['learning rate', *(f'x {factor:g}' for factor in factors)], rows)
 
 
-def _tuning_cell(found: Mapping[float, float | None], factor: float, best: float | None) -> str:
+def _chosen_factor(found: Mapping[float, float | None], factors: Sequence[float]) -> float | None:
+    """Choose among the factors of the plan; None if not all have been tried, or but one."""
+    if len(factors) < 2 or not set(factors) <= set(found):
+        return None
+    scores = {factor: found[factor] for factor in factors}
+    return best_factor({f: -math.inf if s is None else s for f, s in scores.items()})
+
+
+def _tuning_cell(found: Mapping[float, float | None], factor: float, chosen: float | None) -> str:
     if factor not in found:
         return '-'
     score = found[factor]
     if score is None:
         return 'diverged'
-    return f'**{score:.2f}**' if score == best else f'{score:.2f}'
+    return f'**{score:.2f}**' if factor == chosen else f'{score:.2f}'
 
 
 def write_value(value: float | None, sign: str = '') -> str:

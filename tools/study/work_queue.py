@@ -1,6 +1,7 @@
 """The queue of cells: wanted, under way, done, and next."""
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -8,9 +9,9 @@ from pathlib import Path
 
 from tools.study.budget import Budget
 from tools.study.fingerprint import fingerprint
+from tools.study.job import Job, checkpoints
 from tools.study.plan import Cell, Plan
 from tools.study.results import Entry, Results
-from tools.study.runner import Job
 
 
 @dataclass
@@ -31,22 +32,26 @@ class WorkQueue:
     wanted: list[Cell]
     budget: Budget = field(default_factory=lambda: Budget(None, on_cpu=True))
     running: list[Job] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)  # names, all that ever ran
     failed: dict[str, str] = field(default_factory=dict)
     lock: threading.Condition = field(default_factory=threading.Condition)
 
     def job(self, cell: Cell, factor: float) -> Job:
         """Collect all about the run of a cell."""
-        trained = self.plan.trained(cell)
-        options = {**self.plan.options(cell, factor), **self.results.platform.options}
-        config = self.plan.config_file(cell)
+        platform, config = self.results.platform, self.plan.config_file(cell)
+        options = {**self.plan.options(cell, factor), **platform.options}
+        test_options = self.plan.methods[cell.method].test_options
+        settings = self.plan.data[cell.data].get('options', {})
         return Job(
             cell=cell,
             config=config,
             options=options,
-            test_options=self.plan.methods[cell.method].test_options,
+            test_options=test_options,
             factor=factor,
             config_hash=fingerprint(config, options),
-            folder=self.work_dir / trained.name,
+            platform=platform,
+            kind=json.dumps([config.name, settings, test_options]),
+            folder=self.work_dir / self.plan.trained(cell).name,
             iterations=options['train_cfg.max_iters'],
         )
 
@@ -55,15 +60,8 @@ class WorkQueue:
         return [
             cell
             for cell in self.wanted
-            if cell.name not in self.failed
-            and self.results.find(self.plan, cell) is None
-            and not self._is_tuned(cell)
+            if cell.name not in self.failed and self.results.find(self.plan, cell) is None
         ]
-
-    def _is_tuned(self, cell: Cell) -> bool:
-        """Tell whether what a cell helps to choose has been chosen, on another platform."""
-        chooses = cell.tunes and cell in self.plan.tuning_of(cell)
-        return chooses and self.results.is_tuned(self.plan, cell)
 
     def take(self) -> Job | None:
         """Take the next cell to run, once there is one; None if there will be none.
@@ -73,26 +71,25 @@ class WorkQueue:
         with self.lock:
             while not self.budget.is_over:
                 for job in self._ready():
-                    if self.budget.fits(job, self.plan.trained(job.cell) == job.cell):
+                    if self.budget.fits(job):
                         self.running.append(job)
+                        self.taken.append(job.cell.name)
                         return job
                 if not self.running:
                     return None
                 self.lock.wait()
         return None
 
-    def _ready(self) -> list[Job]:
-        """List what could run beside what is running."""
+    def _ready(self) -> Iterator[Job]:
+        """Find what could run beside what is running, in order."""
         names = {job.cell.name for job in self.running}
         folders = {job.folder for job in self.running}
-        jobs = []
         for cell in self.left():
             factor = self.results.factor(self.plan, cell)
             if cell.name not in names and factor is not None:
                 job = self.job(cell, factor)
                 if job.folder not in folders:
-                    jobs.append(job)
-        return jobs
+                    yield job
 
     def finish(self, job: Job, result: Entry) -> None:
         """Keep the result of a cell."""
@@ -120,10 +117,7 @@ class WorkQueue:
 
     def _clear(self, job: Job) -> None:
         """Delete the checkpoints that no cell needs any more."""
-        checkpoints = sorted(
-            job.folder.glob('iter_*.pth'), key=lambda file: int(file.stem.removeprefix('iter_'))
-        )
-        for file in checkpoints[: None if job.cell.tunes else -1]:
+        for file in checkpoints(job.folder)[: None if job.cell.tunes else -1]:
             file.unlink()
 
     def iterations_left(self) -> int:
@@ -140,6 +134,7 @@ class WorkQueue:
 def choose(plan: Plan, results: Results, names: list[str], again: bool = False) -> list[Cell]:
     """Choose the cells to run: those named, with what they wait for, or all.
 
+    Cells that tune a rate which another platform has found are left out unless they are named.
     Cells that are run again have one number between them, the least that not all of them have a
     result of, so that a repeat which was stopped goes on, and its gains are of one round.
 
@@ -155,9 +150,10 @@ def choose(plan: Plan, results: Results, names: list[str], again: bool = False) 
     if not names:
         if again:
             raise ValueError('--again needs the names of the cells to run again, see list')
-        return list(plan.cells)
+        return [cell for cell in plan.cells if not results.is_tuned_elsewhere(plan, cell)]
     named = list(dict.fromkeys(cell for name in names for cell in plan.match(name)))
     while again and all(results.find(plan, cell) for cell in named):
         named = [replace(cell, repeat=cell.repeat + 1) for cell in named]
     tuning = [tuner for cell in named if not cell.tunes for tuner in plan.tuning_of(cell)]
-    return list(dict.fromkeys([*tuning, *named]))
+    needed = [tuner for tuner in tuning if not results.is_tuned_elsewhere(plan, tuner)]
+    return list(dict.fromkeys([*needed, *named]))

@@ -2,7 +2,10 @@
 
 import os
 import platform
+import subprocess
+from types import SimpleNamespace
 
+import pytest
 import torch
 
 from tools.benchmark import machine
@@ -43,3 +46,27 @@ def test_a_run_is_captioned_with_machine_and_torch():
     caption = machine.describe_run()
     assert caption.startswith(machine.describe_machine())
     assert f'torch {torch.__version__}' in caption
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A card whose clocks never stand still."""
+    fields = {'driver_version': '570.1', 'power.limit': '700.00 W', 'clocks.max.sm': '1980 MHz'}
+    clocks = iter(range(1000, 2000))
+
+    def answer(command, **_):
+        (names,) = (word.split('=')[1] for word in command if word.startswith('--query-gpu='))
+        told = [fields.get(name) or f'{next(clocks)} MHz' for name in names.split(',')]
+        return SimpleNamespace(stdout=', '.join(told) + '\n')
+
+    properties = SimpleNamespace(name='H200', total_memory=140 * 2**30, multi_processor_count=132)
+    monkeypatch.setattr(subprocess, 'run', answer)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda _: properties)
+
+
+@pytest.mark.usefixtures('card')
+def test_a_card_is_described_by_what_stays():
+    described = 'H200, 140 GiB, 132 multiprocessors, driver 570.1, at most 700.00 W'
+    assert [machine.describe_machine('cuda') for _ in range(2)] == [described] * 2
+    caption = machine.describe_run('cuda')
+    assert caption.startswith(f'{described}, SM 1000 MHz of 1980 MHz, memory 1001 MHz, torch ')

@@ -1,5 +1,7 @@
 """The speed of a step, on a network of a few weights."""
 
+import sys
+
 import mmcv.transforms
 import pytest
 import torch
@@ -13,7 +15,7 @@ from tools.benchmark import step as benchmark
 @pytest.fixture
 def cfg():
     cfg = Config.fromfile(config('rmi'))
-    cfg.merge_from_dict({key: int(value) for key, value in (pair.split('=') for pair in TINY)})
+    cfg.merge_from_dict(TINY)
     cfg.launcher = 'none'
     init_default_scope('mmseg')
     benchmark.launch.fall_back_to_cpu(cfg)
@@ -58,6 +60,16 @@ def test_a_batch_is_read_and_then_augmented(cfg, scenes, monkeypatch):
     each = ['LoadImageFromFile'] * loader.batch_size + ['RandomFlip'] * loader.batch_size
     assert [name for name, _ in seen] == each * batches
     assert len({path for _, path in seen}) == 12  # all scenes, in turn
+
+
+def test_every_way_is_timed_and_so_is_loading(cfg, scenes, tmp_path, monkeypatch, capsys):
+    cfg.dump(tmp_path / 'tiny.py')
+    options = ['--threads', '1', '--iterations', '1', '--data-root', str(scenes)]
+    monkeypatch.setattr(sys, 'argv', ['step', str(tmp_path / 'tiny.py'), *options])
+    benchmark.main()
+    said = capsys.readouterr().out
+    assert (said.count('channels last'), said.count('bfloat16')) == (2, 2)
+    assert 'read and decode' in said
 
 
 def test_steps_that_warm_up_are_not_counted(monkeypatch):

@@ -53,5 +53,38 @@ def test_config_of_another_name_is_refused() -> None:
 def test_cards_and_cpus_do_not_mix() -> None:
     card = entry(0, 90.0, device='NVIDIA H200', precision='bf16')
     ours, theirs = tool.make_metafile([entry(0, 70.0), card], 'results')['Models']
-    assert theirs['Name'] == f'{ours["Name"]} NVIDIA H200 bf16'
+    assert theirs['Name'] == f'{ours["Name"]} NVIDIA H200, bf16'
     assert [m['Results']['Metrics']['mIoU'] for m in (ours, theirs)] == [70.0, 90.0]
+
+
+def test_results_of_before_there_were_platforms_are_of_the_same_model() -> None:
+    named = entry(1, 80.0, device='cpu', precision='float32', packed=False)
+    packed = entry(0, 90.0, device='cpu', precision='float32', packed=True)
+    ours, theirs = tool.make_metafile([entry(0, 70.0), named, packed], 'results')['Models']
+    assert ours['Results']['Metrics']['mIoU'] == 75.0
+    assert theirs['Name'] == f'{ours["Name"]} packed images'
+
+
+def test_data_sets_of_one_config_do_not_mix() -> None:
+    results = [entry(0, 70.0), entry(0, 90.0, data='drive-folds')]
+    first, second = tool.make_metafile(results, 'results')['Models']
+    assert second['Name'] == first['Name'].replace('_drive-', '_drive-folds-')
+    assert second['Training log'] == 'results/drive-folds.jsonl'
+
+
+@pytest.mark.parametrize(
+    ('scores', 'metrics'),
+    [
+        ([70.0, None, 80.0], {'mIoU': 75.0, 'Boundary mIoU': 37.5, 'Seeds': 3, 'Diverged': 1}),
+        ([None], {'Seeds': 1, 'Diverged': 1}),
+    ],
+)
+def test_seeds_that_diverged_are_counted_and_not_averaged(scores, metrics) -> None:
+    results = [entry(seed, score or 0.0) for seed, score in enumerate(scores)]
+    for result, score in zip(results, scores, strict=True):
+        if score is None:
+            result['metrics'] = {}
+            del result['peak_memory_mb']
+    (model,) = tool.make_metafile(results, 'results')['Models']
+    assert model['Results']['Metrics'] == metrics
+    assert ('Memory (GB)' in model['Metadata']) == (len(scores) > 1)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mmseg_rmi.datasets import CamVidDataset, DRIVEFoldDataset
+from tools.study import __main__ as study
 from tools.study.pack import pack
 from tools.study.platforms import PACKED, Platform
 
@@ -79,6 +80,11 @@ def test_results_on_packed_data_are_a_platform_of_their_own(data, tmp_path):
     assert json.loads((tmp_path / 'out' / PACKED).read_text()) == dict(quality=75, sets=['drive'])
     assert (tmp_path / 'out/weights/backbone.pth').read_bytes() == b'weights'
     assert Platform.here('cpu', None, tmp_path / 'out').packed
+
+
+def test_the_sizes_that_are_documented_are_those_of_the_default_quality(monkeypatch):
+    monkeypatch.setattr('sys.argv', ['study', 'pack', '--out', 'packed'])
+    assert study.parse_args().quality == 75
 
 
 def test_what_cannot_be_packed_is_named(data, tmp_path):

@@ -186,11 +186,12 @@ def test_the_projects_latest_results_are_those_of_its_plan():
     plan = read_plan(TOOLS.parent / 'configs' / 'study' / 'plan.yaml')
     results = Results(TOOLS.parent / 'docs' / 'study' / 'results')
     latest = {entry['cell']: entry for entry in results.entries}
-    for cell in plan.cells:
-        if entry := latest.get(cell.name):
-            options = plan.options(cell, entry['lr_factor'])
-            expected = fingerprint(plan.config_file(cell), options)
-            assert entry['config_hash'] == expected, cell.name
+    del latest['camvid/rmi/lr-x16-repeat1']  # a repetition that was run beside the plan
+    assert latest
+    for name, entry in latest.items():
+        cell = plan.cell(name)
+        expected = fingerprint(plan.config_file(cell), plan.options(cell, entry['lr_factor']))
+        assert entry['config_hash'] == expected, name
 
 
 def test_reported_cells_of_the_project_come_after_those_that_tune_them():

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from helpers.study_tools import Place
+from tools.study import __main__ as study
 from tools.study import platforms
 from tools.study.platforms import Platform, fitting_jobs, loading_options
-from tools.study.results import Results
 
 CARD = Platform('NVIDIA H200', 'tf32')
 
@@ -65,15 +65,64 @@ def test_bfloat16_is_another_training_and_tf32_another_environment(place):
 
 def test_a_card_takes_the_rates_that_a_cpu_tuned_and_none_of_its_results(place):
     place.run()
-    queue = place.open()
-    assert queue.left() == []
-    queue.results = Results(place.folder / 'results.jsonl', CARD)
+    assert place.open().left() == []
+    queue = place.open(platform=CARD)
     assert [cell.name for cell in queue.left()] == [
         'scenes/ce/seed0',
         'scenes/rmi/seed0',
         'scenes/ce-twice/seed0',
     ]
     assert queue.results.factor(queue.plan, queue.plan.cell('scenes/ce/seed0')) == 4
+
+
+def test_a_card_tries_rates_that_a_cpu_has_chosen_if_they_are_named(place):
+    plan = place.folder / 'plan.yaml'
+    plan.write_text(f'{plan.read_text()}  - {{tune: [ce], data: scenes, factors: [9]}}\n')
+    place.run(['scenes/*/lr-x[14]'])
+    assert [cell.name for cell in place.open().left() if cell.tunes] == ['scenes/ce/lr-x9']
+    names = ['scenes/ce/lr-x4', 'scenes/ce/lr-x9']
+    left = {cell.name for cell in place.open(platform=CARD).left()}
+    assert left.isdisjoint([*names, 'scenes/ce/lr-x1'])
+    assert [cell.name for cell in place.open(names, platform=CARD).left()] == names
+
+
+def test_the_cells_that_are_left_are_found_without_reading_the_results_again(place, monkeypatch):
+    place.run()
+    queue = place.open(platform=CARD)
+    monkeypatch.setattr(Platform, 'of', None)
+    assert len(queue.left()) == 3
+
+
+def test_the_list_is_of_the_platform_that_was_asked_for(place, monkeypatch, capsys):
+    place.run()
+    monkeypatch.setenv('COLUMNS', '120')
+    folders = {'--plan': 'plan.yaml', '--results': 'results.jsonl', '--data': 'data'}
+    places = [word for key, name in folders.items() for word in (key, str(place.folder / name))]
+    for precision, state in [('float32', 'done'), ('bf16', 'left, 1 of other settings')]:
+        monkeypatch.setattr('sys.argv', ['study', 'list', *places, '--precision', precision])
+        assert study.main() == 0
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if '/ce/seed0' in line)
+        assert f' {state} ' in line
+
+
+def test_a_network_of_one_platform_is_never_anothers(place):
+    place.run()
+    place.run(platform=Platform(packed=True))
+    trained = [call for call in place.calls() if call.startswith('train scenes/ce/seed0')]
+    assert len(trained) == 2
+    lines = map(json.loads, (place.folder / 'results.jsonl').read_text().splitlines())
+    packed = [line['packed'] for line in lines if line['cell'] == 'scenes/ce-twice/seed0']
+    assert packed == [False, True]
+
+
+def test_a_training_of_before_there_were_platforms_is_a_cpus(place):
+    place.run(['scenes/ce/seed0'])
+    record = place.folder / 'work/scenes/ce/seed0/run.json'
+    known = json.loads(record.read_text())
+    record.write_text(json.dumps({key: known[key] for key in ('config_hash', 'training')}))
+    for platform, done in [(Platform(), 40), (CARD, 0)]:
+        queue = place.open(['scenes/ce/seed0'], platform=platform)
+        assert queue.job(queue.wanted[-1], factor=4).done == done
 
 
 def test_rates_are_never_chosen_from_two_platforms(place):
@@ -84,6 +133,5 @@ def test_rates_are_never_chosen_from_two_platforms(place):
     second |= dict(device='NVIDIA H200', precision='tf32')
     file.write_text(json.dumps(first) + '\n' + json.dumps(second) + '\n')
     for platform in (CARD, Platform()):
-        queue = place.open()
-        queue.results = Results(file, platform)
+        queue = place.open(platform=platform)
         assert queue.results.factor(queue.plan, queue.plan.cell('scenes/ce/seed0')) is None

@@ -20,6 +20,7 @@ from tools.study.plan import read_plan
 from tools.study.results import Results, read_entries
 
 PLAN = read_plan(study.PLAN)
+PLAN = dataclasses.replace(PLAN, tuning={**PLAN.tuning, 'factors': [1, 2]})
 
 # Of CE and RMI on three seeds; the gains are 4, 3 and 5: mean 4, standard deviation 1.
 CE, RMI = (50.0, 52.0, 51.0), (54.0, 55.0, 56.0)
@@ -210,10 +211,26 @@ def test_variants_of_rmi_are_compared_with_rmi_alone(entries, tmp_path):
     assert not any(line.startswith('| DF 2 - CE |') for line in lines)
 
 
-def test_the_best_rate_is_bold_and_a_diverged_one_named(entries):
-    lines = tuning_tables.tabulate_tuning(tuned(entries), PLAN)
-    assert row(lines, 'CE') == ['CE', '40.00', '**41.50**']
-    assert row(lines, 'RMI') == ['RMI', '**45.00**', 'diverged']
+def test_the_chosen_rate_is_bold_and_a_diverged_one_named(entries):
+    """A rate beyond those of the plan is shown, and not taken; nor is one before all are tried."""
+    more = [entry('ce', 9, 44.0, stage='tuning', factor=4)]
+    more += [
+        entry('bce', 9, score, stage='tuning', factor=f) for f, score in [(2, 40.0), (4, 41.0)]
+    ]
+    lines = tuning_tables.tabulate_tuning(tuned([*entries, *more]), PLAN, 'camvid')
+    assert row(lines, 'CE') == ['CE', '40.00', '**41.50**', '44.00']
+    assert row(lines, 'RMI') == ['RMI', '**45.00**', 'diverged', '-']
+    assert row(lines, 'BCE') == ['BCE', '-', '40.00', '41.00']
+
+
+def test_tuning_tells_of_how_many_seeds_its_values_are(entries, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
+    second = [{**e, 'cell': f'{e["cell"]}-seed10'} for e in entries if e['stage'] == 'tuning']
+    for runs, seeds in [(entries, 'one seed'), ([*entries, *second], 'mean of 2 seeds')]:
+        lines = report.write_report(runs, PLAN, tmp_path)
+        assert f'Tuning, at half the schedule, not on reported seeds (mIoU, {seeds}):' in lines
+        assert drawn['camvid_tuning.png'].axes[0].get_title() == f'half the schedule, {seeds}'
 
 
 def test_a_method_of_one_rate_is_no_curve(entries, tmp_path, monkeypatch):
@@ -284,13 +301,14 @@ def test_a_gain_is_shown_again_once_both_losses_are_repeated(entries):
     assert row(lines, 'RMI - CE')[1] == '+4.00, -'
 
 
-def test_repeats_of_both_losses_are_pairs_beside_the_seeds(entries):
-    """Gains are 4, 3, 5 and 4: mean 4, half-width 3.1824 * sqrt(2 / 3) / sqrt(4) = 1.299."""
-    assert repeat_tables.tabulate_all_pairs(entries, PLAN) == []
-    lines = repeat_tables.tabulate_all_pairs(
-        [*entries, entry('ce', 0, 50.2, factor=2.0, repeat=1)], PLAN
+def test_a_repeat_of_both_losses_refines_its_seed_and_is_none_of_its_own(entries):
+    """Gains are 4 and 2, 3, 5; of the seeds 3, 3, 5: mean 11 / 3, deviation 2 / sqrt(3)."""
+    assert repeat_tables.tabulate_with_repeats(entries, PLAN) == []
+    lines = repeat_tables.tabulate_with_repeats(
+        [*entries, entry('ce', 0, 52.2, factor=2.0, repeat=1)], PLAN
     )
-    assert row(lines, 'CamVid: RMI - CE')[1:3] == ['4', '**+4.00 ± 1.30**']
+    half_width = HALF_WIDTH * 2 / math.sqrt(3)
+    assert row(lines, 'CamVid: RMI - CE')[1:4] == ['3', '4', f'**+3.67 ± {half_width:.2f}**']
 
 
 def test_a_repeated_tuning_run_changes_no_tuning_table(entries):
@@ -301,7 +319,7 @@ def test_a_repeated_tuning_run_changes_no_tuning_table(entries):
 
 def test_a_repeat_of_other_settings_is_no_pair(entries):
     other = entry('ce', 0, 50.2, factor=2.0, repeat=1, config_hash='older')
-    assert repeat_tables.tabulate_all_pairs([*entries, other], PLAN) == []
+    assert repeat_tables.tabulate_with_repeats([*entries, other], PLAN) == []
     assert not any(
         'camvid/ce' in line for line in repeat_tables.tabulate_repeats([*entries, other], PLAN)
     )
@@ -443,9 +461,25 @@ def test_results_of_ones_own_leave_the_front_page_of_the_project_alone(
     results, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(study, 'ROOT', tmp_path / 'project')  # which is not there
+    (tmp_path / 'README.md').write_text('# The project')
     call(monkeypatch, '--results', results)
-    assert '### CamVid' in (tmp_path / 'README.md').read_text()
-    assert capsys.readouterr().out.splitlines() == [str(tmp_path / 'README.md')]
+    text = (tmp_path / 'results.md').read_text()
+    assert '### CamVid' in text
+    assert '](results/camvid_seeds.png)' in text
+    assert (tmp_path / 'results/camvid_seeds.png').exists()
+    assert (tmp_path / 'README.md').read_text() == '# The project'
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / 'results.md')]
+
+
+@pytest.mark.parametrize('name', ['page', 'front', 'overview'])
+def test_nothing_is_drawn_before_all_pages_are_known_to_have_marks(
+    results, tmp_path, monkeypatch, name
+):
+    page = tmp_path / 'mine.md'
+    page.write_text('# Mine\n')
+    with pytest.raises(ValueError, match=r'mine\.md lacks the lines'):
+        call(monkeypatch, '--results', results, f'--{name}', page)
+    assert not list(tmp_path.rglob('*.png'))
 
 
 def test_the_pages_of_the_project_show_its_results(tmp_path, monkeypatch):
@@ -454,6 +488,7 @@ def test_the_pages_of_the_project_show_its_results(tmp_path, monkeypatch):
     (tmp_path / 'study').mkdir()
     for copy, page in zip(copies, shown, strict=True):
         copy.write_text(page.read_text())
+    monkeypatch.setattr(study, 'METAFILE', tmp_path / 'metafile.yaml')
     monkeypatch.setattr(figures, 'save', lambda figure, file: plt.close(figure))
     pages = zip(('--page', '--overview', '--front'), copies, strict=True)
     call(monkeypatch, *(argument for pair in pages for argument in pair))

@@ -2,18 +2,18 @@
 
 import io
 import os
+import re
 import signal
 import sys
-import time
 
 import pytest
 from rich.console import Console
 
 from helpers.study_tools import PLAN, Place
-from helpers.tool_runs import TOOLS, config, run, start
+from helpers.tool_runs import TIMEOUT, TOOLS, config, run, start, wait_for
 from tools.study import __main__ as study
 from tools.study import monitor as monitors
-from tools.study import pool
+from tools.study import pool, requirements
 from tools.study.plan import read_plan
 from tools.study.results import Results
 from tools.study.work_queue import WorkQueue
@@ -182,6 +182,35 @@ def test_a_failed_cell_holds_up_those_alone_that_wait_for_it(place):
     assert len(place.lines()) == 7
 
 
+def test_a_study_of_which_the_first_cells_fail_at_once_is_given_up(place):
+    (place.folder / 'tools' / 'train.py').write_text("import sys; sys.exit('no module')")
+    assert len(place.run().failed) == 3  # of four that tune
+    said = (place.folder / 'said.txt').read_text()
+    assert 'the first 3 cells failed before any iteration: the study stops' in said
+
+
+def test_cells_that_fail_late_do_not_end_a_study(place):
+    place.order(
+        **{f'scenes/{loss}/lr-x{factor}': 'fail' for loss in ('ce', 'rmi') for factor in (1, 4)}
+    )
+    assert len(place.run().failed) == 4
+
+
+def test_a_failure_is_told_to_the_letter(place):
+    message = "no [/tmp/data], try pip install '.[onedl]'"
+    (place.folder / 'tools' / 'train.py').write_text(f'import sys; sys.exit({message!r})')
+    place.run(['scenes/ce/lr-x1'])
+    assert message in (place.folder / 'said.txt').read_text()
+
+
+def test_tools_import_the_package_of_their_checkout(place, monkeypatch):
+    monkeypatch.setenv('PYTHONPATH', '/elsewhere')
+    told = "import os, sys; sys.exit(os.environ['PYTHONPATH'])"
+    (place.folder / 'tools' / 'train.py').write_text(told)
+    queue = place.run(['scenes/ce/lr-x1'])
+    assert f'{TOOLS.parent}:/elsewhere' in queue.failed['scenes/ce/lr-x1']
+
+
 def test_a_run_of_other_settings_is_not_gone_on_with(place):
     place.run(['scenes/ce/lr-x1'])
     plan = place.folder / 'plan.yaml'
@@ -223,15 +252,11 @@ def test_a_stopped_study_leaves_no_tool_behind_and_goes_on(place, how):
     place.order(**{'scenes/rmi/lr-x1': 'hang'})
     program = f'from helpers import study_tools; study_tools.Place({str(place.folder)!r}).run()'
     process = start(sys.executable, '-c', program, PYTHONPATH=f'{TOOLS.parent}:{TESTS}')
-    deadline = time.monotonic() + 300
-    while not (place.folder / 'data' / 'hanging').exists():
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(place.folder / 'data' / 'hanging', process)
     with pytest.raises(ValueError, match='a study, or a run of one, is still at work'):
         place.run()
     process.send_signal(how)
-    process.communicate()
+    process.communicate(timeout=TIMEOUT)
     assert process.returncode != 0
 
     place.order()
@@ -270,7 +295,68 @@ def test_cells_are_estimated_by_those_of_their_kind(place):
     assert budget.estimate(ce) == 25 + 20 * 0.5
     ce.done = 10
     assert budget.estimate(ce) == 25 + 10 * 0.5
-    assert budget.estimate(ce, trains=False) == 25
+
+
+def test_what_is_slowed_by_options_of_its_data_set_is_another_kind(place):
+    """As are cells of one config with a batch and an image size of another recipe."""
+    scenes = 'scenes: {setting: street-scenes-144x192, folder: scenes'
+    large = f'large: {{{scenes.removeprefix("scenes: {")}, options: {{model.width: 64}}}}'
+    plan = PLAN.replace(f'{scenes}}}', f'{scenes}}}, {large}')
+    (place.folder / 'plan.yaml').write_text(plan + '  - {tune: [ce], data: large}\n')
+    queue = place.open()
+    small, large = (
+        queue.job(queue.plan.cell(f'{data}/ce/lr-x1'), 1) for data in ('scenes', 'large')
+    )
+    queue.budget.learn(small, seconds=35.0, iterations=20)
+    queue.budget.learn(large, seconds=425.0, iterations=20)
+    assert [queue.budget.estimate(job) for job in (small, large)] == [35, 425]
+
+
+def begun(place, iterations=10):
+    """Leave the folder of a first cell as a study does that was killed."""
+    queue = place.open(['scenes/ce/lr-x1'])
+    job = queue.job(queue.wanted[0], factor=1)
+    job.folder.mkdir(parents=True)
+    job.write_record()
+    (job.folder / f'iter_{iterations}.pth').touch()
+    return job.folder
+
+
+def test_what_a_killed_study_has_done_is_not_estimated_again(place):
+    begun(place)
+    now = {'clock': lambda: 0.0, 'minutes': 36 / 60}
+    place.run(['scenes/ce/lr-x1'], **now)  # 25 s and 10 more iterations; from scratch it takes 45
+    place.run(['scenes/rmi/lr-x1'], **now)
+    assert list(place.lines()) == ['scenes/ce/lr-x1']
+
+
+def test_the_pace_of_a_resumed_cell_is_that_of_the_iterations_since(place):
+    begun(place)
+    calls = place.folder / 'data' / 'calls.txt'
+    queue = place.run(['scenes/ce/lr-x1'], clock=lambda: 65.0 if calls.exists() else 0.0)
+    assert list(queue.budget.paces.values()) == [(65 - 25) / 10]
+
+
+def test_a_folder_of_other_settings_is_no_beginning(place):
+    (begun(place) / 'run.json').write_text('{"config_hash": "older"}')
+    queue = place.open()
+    assert queue.job(queue.wanted[0], factor=1).done == 0
+    assert queue.job(queue.wanted[0], factor=4).done == 0
+
+
+def test_a_record_that_was_cut_off_is_no_beginning(place):
+    (begun(place) / 'run.json').write_text('{"config_ha')
+    place.run(['scenes/ce/lr-x1'])
+    assert place.calls() == ALL[:2]
+
+
+def test_a_test_of_anothers_network_is_a_whole_training_once_that_is_gone(place):
+    place.run()
+    queue = place.open(clock=lambda: 0.0)
+    cell = queue.plan.cell('scenes/ce-twice/seed0')
+    assert queue.budget.estimate(queue.job(cell, 4)) == 25
+    (place.folder / 'work/scenes/ce/seed0/iter_40.pth').unlink()
+    assert queue.budget.estimate(queue.job(cell, 4)) == 25 + 40
 
 
 def test_cells_are_named_by_patterns(place):
@@ -290,11 +376,50 @@ def test_missing_weights_are_answered_with_the_command_that_writes_them(place, t
         ValueError,
         match=r'python tools/model_converters/efficientnet_lite\.py tf_efficientnet_lite0',
     ):
-        study.check(opened, tmp_path, tmp_path)
+        study.leave_out(opened, tmp_path, tmp_path, named=True)
     for number in (0, 2):
         (tmp_path / f'tf_efficientnet_lite{number}.pth').touch()
     with pytest.raises(ValueError, match=r'no data set camvid in .*/camvid: name its parent'):
-        study.check(opened, tmp_path, tmp_path)
+        study.leave_out(opened, tmp_path, tmp_path, named=True)
+    assert opened.wanted == list(plan.cells)
+
+
+def test_of_all_cells_those_that_lack_something_are_left_out_and_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(requirements, 'CRF_LIBRARY', 'no_such_library')
+    plan = read_plan(study.PLAN)
+    opened = WorkQueue(plan, Results(tmp_path / 'none.jsonl'), tmp_path, list(plan.cells))
+    (tmp_path / 'tf_efficientnet_lite0.pth').touch()
+    for name in ('camvid', 'drive'):
+        (tmp_path / name).mkdir()
+    said = study.leave_out(opened, tmp_path, tmp_path, named=False)
+    data = {'camvid', 'camvid-twice', 'camvid-folds', 'drive', 'drive-cwmi'}
+    assert opened.wanted == [
+        cell for cell in plan.cells if cell.data in data and '-crf' not in cell.method
+    ]
+    for why in (
+        '24 cells left out: there are no pretrained weights .*_lite2.pth',
+        'cells left out: there is no data set voc2012_subset in',
+        '20 cells left out: no_such_library is not installed',
+    ):
+        assert re.search(why, said)
+
+
+def test_a_study_without_any_data_says_so_and_refuses_cells_that_were_named(
+    place, monkeypatch, capsys
+):
+    folders = {
+        '--plan': 'plan.yaml',
+        '--results': 'none.jsonl',
+        '--data': 'none',
+        '--work-dir': 'w',
+    }
+    places = [word for key, name in folders.items() for word in (key, str(place.folder / name))]
+    monkeypatch.setattr('sys.argv', ['study', 'run', *places])
+    assert study.main() == 0
+    assert '7 cells left out: there is no data set scenes in' in capsys.readouterr().out
+    monkeypatch.setattr('sys.argv', ['study', 'run', 'scenes/*', *places])
+    with pytest.raises(ValueError, match='there is no data set scenes in'):
+        study.main()
 
 
 def test_the_list_shows_every_cell_of_the_project():
