@@ -1,13 +1,20 @@
-"""What the tests share: where real data lies, and how hypothesis draws."""
+"""What the tests share: where real data lies, how numbers are drawn, and what each restores."""
 
 import importlib.util
+import logging
 import os
+import random
+import signal
 import socket
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +22,12 @@ hypothesis.settings.register_profile(
     'reproducible', derandomize=True, deadline=None, database=None, max_examples=30
 )
 hypothesis.settings.load_profile('reproducible')
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the cards, so that tests do the same on every machine; ``-m gpu`` shows them."""
+    if config.option.markexpr != 'gpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,9 +39,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a card where there is none."""
+    """Skip what needs a card where there is none, or none to be seen."""
     if item.get_closest_marker('gpu') and not torch.cuda.is_available():
-        pytest.skip('needs a CUDA device')
+        pytest.skip('needs a CUDA device, and -m gpu')
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Let each test draw the same numbers, whichever ran before."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+
+
+def restore_process() -> Iterator[None]:
+    """Undo what tools set for their process: environment, signals, logging, MMEngine's loaders."""
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in ends}
+    with ExitStack() as state:
+        state.enter_context(mock.patch.dict(os.environ))
+        state.enter_context(mock.patch.object(logging, 'raiseExceptions', logging.raiseExceptions))
+        if checkpoint := sys.modules.get('mmengine.runner.checkpoint'):
+            loader = checkpoint.CheckpointLoader
+            state.enter_context(mock.patch.dict(vars(checkpoint)))
+            state.enter_context(mock.patch.object(loader, '_schemes', loader._schemes.copy()))
+        yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+of_a_test = pytest.fixture(restore_process, autouse=True)
+of_a_module = pytest.fixture(restore_process, autouse=True, scope='module')  # and of its fixtures
 
 
 @pytest.fixture(scope='session', autouse=True)

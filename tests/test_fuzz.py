@@ -98,25 +98,27 @@ def weights(draw: st.DrawFn, labels: Any) -> Any:
     return weight.to(rarely(draw, st.sampled_from([*OTHER, *INTEGER, *FLOATING]), torch.float32))
 
 
-def of_numbers(**choices: Any) -> st.SearchStrategy[dict[str, Any]]:
-    """A few of these arguments, each from its choices or any hostile value."""
-    drawn = {
-        name: st.sampled_from([*values, *values, *NUMBERS]) for name, values in choices.items()
-    }
-    return st.fixed_dictionaries({}, optional=drawn).filter(lambda chosen: len(chosen) <= 3)
+@st.composite
+def of_numbers(draw: st.DrawFn, **choices: Any) -> dict[str, Any]:
+    """Up to three of these arguments, each from its choices or any hostile value."""
+    names = draw(st.lists(st.sampled_from(sorted(choices)), max_size=3, unique=True))
+    return {name: draw(st.sampled_from([*choices[name] * 2, *NUMBERS])) for name in names}
 
 
-COMMON = dict(loss_weight=[1.0, 2.0], loss_name=['loss_x', 'x'])
+COMMON = dict(loss_weight=[1.0, 2.0], loss_name=['loss_x', 'x'], ignore_index=[255, 0, None, 2**31])
 LOSSES = {
     RMILoss: of_numbers(
         region_size=[1, 2, 3],
         downsample=['avg', 'max', 'interp', 'min'],
-        downsample_factor=[1, 2, 4],
+        downsample_factor=[1, 2, 4, (1, 2), []],
         loss_lambda=[0.0, 0.5, 1.0],
         covariance=['sum', 'mean', 'relative', 'max'],
         ridge=[5e-4, 1e-6],
         ignored=['zero', 'exclude', 'keep'],
         nonnegative=[True, False],
+        pixel_term=['bce', 'ce', 'dice'],
+        activation=['sigmoid', 'softmax', 'relu'],
+        impl=['auto', 'reference', 'torch', 'triton', 'cuda'],
         class_weight=[[1.0, 2.0], (1.0, 0.0, 3.0), 'missing.npy'],
         sigma=[1],
         **COMMON,
@@ -177,7 +179,7 @@ def test_a_loss_is_finite_or_says_what_is_wrong(kind):
             return
         logits, labels = data.draw(logits_and_labels())
         weight = data.draw(weights(labels)) if data.draw(st.booleans()) else None
-        ignore_index = data.draw(st.sampled_from(IGNORED))
+        ignore_index = data.draw(st.sampled_from([*IGNORED, ...]))
         names = {'logits', 'labels', 'weight', 'ignore_index', *arguments, 'sizes', 'region_size'}
         if isinstance(logits, torch.Tensor) and logits.is_floating_point():
             logits.requires_grad_()
@@ -188,7 +190,8 @@ def test_a_loss_is_finite_or_says_what_is_wrong(kind):
         )
         if value is None:
             return
-        assert is_known(labels, logits.shape[1], ignore_index)
+        ignored = loss.ignore_index if ignore_index is ... else ignore_index
+        assert is_known(labels, logits.shape[1], ignored)
         value.backward()
         assert logits.grad.isfinite().all() == is_finite(logits)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import timedelta
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -45,7 +46,11 @@ def run_share(rank, folder):
     os.chdir(folder)  # where mmengine puts what the processes exchange
     torch.set_num_threads(1)
     distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
+        'gloo',
+        init_method=f'file://{folder}/store',
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60),
     )
     (folder / f'{rank}.json').write_text(json.dumps(evaluate_share(), default=float))
     distributed.destroy_process_group()

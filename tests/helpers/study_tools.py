@@ -115,15 +115,15 @@ class Place:
         lines = (self.folder / 'data' / 'cores.txt').read_text().splitlines()
         return [tuple(json.loads(line)) for line in lines]
 
-    def open(self, names=(), again=False, minutes=None, clock=time.monotonic):
+    def open(self, names=(), again=False, minutes=None, clock=time.monotonic, platform=None):
         plan = read_plan(self.folder / 'plan.yaml')
-        results = Results(self.folder / 'results.jsonl')
+        results = Results(self.folder / 'results.jsonl', platform)
         wanted = choose(plan, results, list(names), again)
         budget = Budget(minutes, on_cpu=True, clock=clock)
         return WorkQueue(plan, results, self.folder / 'work', wanted, budget)
 
-    def run(self, names=(), again=False, jobs=1, threads=1, patience=0.0, **budget):
-        queue = self.open(names, again, **budget)
+    def run(self, names=(), again=False, jobs=1, threads=1, patience=0.0, **settings):
+        queue = self.open(names, again, **settings)
         with (self.folder / 'said.txt').open('a') as said:
             monitor = Monitor(Console(file=said, width=200), queue)
             with pool.exclusive_lock(queue.work_dir, patience) as lock:

@@ -40,7 +40,7 @@ def write_images(folder: Path) -> list[Path]:
 
 
 def segmentor(loss_decode: dict | list, num_classes: int, **settings: Any) -> dict:
-    """Config of a linear map of pixels, up-sampled."""
+    """Config of a linear map of pixels, upsampled."""
     return dict(
         type='EncoderDecoder',
         data_preprocessor=dict(

@@ -20,14 +20,14 @@ TIMEOUT = 600  # seconds, far beyond what any of the runs takes
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
 CONFIG = 'deeplabv3plus_r18-d16_1xb4-{}-800_street-scenes-144x192.py'
-TINY = (
-    'model.backbone.stem_channels=8',
-    'model.backbone.base_channels=8',
-    'model.decode_head.in_channels=64',
-    'model.decode_head.channels=8',
-    'model.decode_head.c1_in_channels=8',
-    'model.decode_head.c1_channels=8',
-)
+TINY = {
+    'model.backbone.stem_channels': 8,
+    'model.backbone.base_channels': 8,
+    'model.decode_head.in_channels': 64,
+    'model.decode_head.channels': 8,
+    'model.decode_head.c1_in_channels': 8,
+    'model.decode_head.c1_channels': 8,
+}
 
 
 def load_tool(name: str) -> ModuleType:
@@ -49,8 +49,9 @@ def config(loss: str) -> str:
 
 def options(scenes: Path, *more: str) -> list[str]:
     """Command-line options: a tiny network on these scenes."""
+    sizes = (f'{key}={size}' for key, size in TINY.items())
     roots = (f'{split}_dataloader.dataset.data_root={scenes}' for split in ('train', 'val', 'test'))
-    return ['--cfg-options', *TINY, *roots, *more]
+    return ['--cfg-options', *sizes, *roots, *more]
 
 
 def start(*command: Any, **variables: str) -> subprocess.Popen:
@@ -72,16 +73,25 @@ def start(*command: Any, **variables: str) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen, timeout: float = TIMEOUT) -> str:
-    """Wait until a process is over and return what it said; fail if it failed or hangs."""
+def finish(process: subprocess.Popen, timeout: float = TIMEOUT, code: int = 0) -> str:
+    """Wait until a process ends with this code and return what it said; fail if it hangs."""
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         abort(process.pid)
         output, _ = process.communicate(timeout=60)
         pytest.fail(f'Not over after {timeout} s. It says last:\n{output[-20_000:]}')
-    assert process.returncode == 0, output
+    assert process.returncode == code, output
     return output
+
+
+def wait_for(file: Path, process: subprocess.Popen) -> None:
+    """Wait until a process, or one below it, has made a file."""
+    deadline = time.monotonic() + TIMEOUT
+    while not file.exists():
+        assert process.poll() is None, process.stdout.read() if process.stdout else ''
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def abort(pid: int) -> None:

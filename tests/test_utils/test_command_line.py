@@ -1,6 +1,5 @@
 """An error of a tool is one line and exit code 2; --debug shows where it comes from."""
 
-import logging
 import os
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import pytest
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader, Dataset
 
-from helpers.tool_runs import ROOT, TOOLS, run, start
+from helpers.tool_runs import ROOT, TOOLS, finish, run, start
 from mmseg_rmi.utils.command_line import run_tool
 
 
@@ -81,7 +80,6 @@ def test_what_main_returns_is_the_exit_code(monkeypatch, returned, code):
 
 
 def test_ctrl_c_is_told_without_a_traceback(monkeypatch, capsys):
-    monkeypatch.setattr(signal, 'signal', lambda *args: None)  # that of the tests stays
     assert end(monkeypatch, lambda: fail(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == 'Interrupted.\n'
 
@@ -97,9 +95,7 @@ atexit.register(os.kill, os.getpid(), signal.SIGINT)
 run_tool(lambda: os.kill(os.getpid(), signal.SIGINT))
 """)
     tool = start(sys.executable, program)
-    said, _ = tool.communicate()
-    assert said == 'Interrupted.\n'
-    assert tool.returncode == -signal.SIGINT
+    assert finish(tool, code=-signal.SIGINT) == 'Interrupted.\n'
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
@@ -126,10 +122,8 @@ os.setsid()
 signal.signal({number:d}, signal.SIG_DFL)  # nohup has it ignored
 run_tool(main)
 """)
-    tool = start(sys.executable, program)
-    said, _ = tool.communicate()
+    said = finish(start(sys.executable, program), code=128 + number)
     assert said == f'unwound\n{number.name}: Interrupted.\n'
-    assert tool.returncode == 128 + number
     assert f'{number.name}: Interrupted.' in (tmp_path / 'run.log').read_text()
 
 
@@ -172,7 +166,8 @@ def test_the_log_file_of_a_run_gets_the_traceback(monkeypatch, tmp_path, capsys)
     logger = MMLogger('command-line', log_file=str(tmp_path / 'run.log'))
     monkeypatch.setitem(MMLogger._instance_dict, 'command-line', logger)
     assert end(monkeypatch, lambda: fail(RuntimeError('out of memory'))) == 2
-    logging.shutdown()
+    for handler in logger.handlers:
+        handler.close()
     assert 'Traceback' in (tmp_path / 'run.log').read_text()
     assert 'Traceback' not in ''.join(capsys.readouterr())
 
@@ -185,15 +180,13 @@ def test_the_log_file_of_a_run_gets_the_traceback(monkeypatch, tmp_path, capsys)
     ],
 )
 def test_a_missing_config_is_told_in_one_line(command):
-    process = start(sys.executable, '-W', 'ignore', TOOLS / command[0], *command[1:])
-    said, _ = process.communicate()
-    assert process.returncode == 2
+    said = finish(start(sys.executable, '-W', 'ignore', TOOLS / command[0], *command[1:]), code=2)
     assert said.strip().splitlines()[-1].startswith('Error: ')
     assert 'missing.py' in said
     assert 'Traceback' not in said
 
 
 def test_every_tool_ends_through_the_helper():
-    for tool in set(ROOT.glob('tools/**/*.py')) - {ROOT / 'tools' / 'study.py'}:
+    for tool in TOOLS.rglob('*.py'):
         text = tool.read_text()
         assert "__name__ == '__main__'" not in text or 'run_tool(main' in text, tool
