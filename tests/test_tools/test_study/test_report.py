@@ -60,6 +60,15 @@ def entry(method, seed, score, *, data='camvid', stage='report', repeat=0, facto
 
 
 @pytest.fixture
+def drawn(monkeypatch):
+    """The figures by the names of their files, none of which is written."""
+    found = {}
+    monkeypatch.setattr(figures, 'save', lambda figure, file: found.update({file.name: figure}))
+    yield found
+    plt.close('all')
+
+
+@pytest.fixture
 def entries():
     return [
         *(entry('ce', 9, score, stage='tuning', factor=f) for f, score in [(1, 40.0), (2, 41.5)]),
@@ -124,9 +133,7 @@ def test_a_class_has_its_means_and_its_gain(entries, tmp_path):
     assert row(lines, 'bicyclist') == ['bicyclist', '55.00', '59.00', '**+4.00 ± 2.48**']
 
 
-def test_every_method_of_the_headline_has_its_gain_on_each_class(entries, tmp_path, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
+def test_every_method_of_the_headline_has_its_gain_on_each_class(entries, tmp_path, drawn):
     crf = entry('ce-crf1', 1, 53.5, run_of='ce')
     lines = report.write_report([*entries, crf, entry('bce', 0, 49.0)], PLAN, tmp_path)
     head = row(lines, 'IoU')
@@ -140,11 +147,7 @@ def test_every_method_of_the_headline_has_its_gain_on_each_class(entries, tmp_pa
     assert [1.5] in seeds
 
 
-def test_intervals_of_fewer_than_three_seeds_do_not_stretch_the_figure(
-    entries, tmp_path, monkeypatch
-):
-    drawn = {}
-    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
+def test_intervals_of_fewer_than_three_seeds_do_not_stretch_the_figure(entries, tmp_path, drawn):
     crf = [entry('ce-crf1', seed, score, run_of='ce') for seed, score in [(1, 53.5), (2, 70.0)]]
     report.write_report([*entries, *crf], PLAN, tmp_path)
     (axes,) = drawn['camvid_classes.png'].axes
@@ -193,9 +196,7 @@ def test_one_curve_of_rates_is_no_figure(entries, tmp_path):
     assert not (tmp_path / 'camvid_tuning.png').exists()
 
 
-def test_trimap_curves_are_drawn_with_their_gain(entries, tmp_path, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
+def test_trimap_curves_are_drawn_with_their_gain(entries, tmp_path, drawn):
     report.write_report(entries, PLAN, tmp_path)
     level, gain = drawn['camvid_trimap.png'].axes
     assert [line.get_label() for line in level.lines] == ['CE', 'RMI']
@@ -223,9 +224,7 @@ def test_the_chosen_rate_is_bold_and_a_diverged_one_named(entries):
     assert row(lines, 'BCE') == ['BCE', '-', '40.00', '41.00']
 
 
-def test_tuning_tells_of_how_many_seeds_its_values_are(entries, tmp_path, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
+def test_tuning_tells_of_how_many_seeds_its_values_are(entries, tmp_path, drawn):
     second = [{**e, 'cell': f'{e["cell"]}-seed10'} for e in entries if e['stage'] == 'tuning']
     for runs, seeds in [(entries, 'one seed'), ([*entries, *second], 'mean of 2 seeds')]:
         lines = report.write_report(runs, PLAN, tmp_path)
@@ -233,9 +232,7 @@ def test_tuning_tells_of_how_many_seeds_its_values_are(entries, tmp_path, monkey
         assert drawn['camvid_tuning.png'].axes[0].get_title() == f'half the schedule, {seeds}'
 
 
-def test_a_method_of_one_rate_is_no_curve(entries, tmp_path, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
+def test_a_method_of_one_rate_is_no_curve(entries, tmp_path, drawn):
     bce = entry('bce', 9, 46.0, stage='tuning', factor=2)
     lines = report.write_report([*entries, bce], PLAN, tmp_path)
     (axes,) = drawn['camvid_tuning.png'].axes
@@ -384,10 +381,8 @@ def test_there_is_no_headline_without_a_pair():
 
 
 def test_the_overview_holds_what_has_an_interval_and_its_table_what_the_plan_chose(
-    entries, tmp_path, monkeypatch
+    entries, tmp_path, drawn
 ):
-    drawn = {}
-    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.update({file.name: figure}))
     more = [entry('bce', seed, 49.0) for seed in (0, 1)]
     more += [entry('rmi-df2', seed, score - 1) for seed, score in enumerate(CE)]
     found = reports([*entries, *more])
@@ -419,13 +414,11 @@ def test_gains_are_averaged_by_the_fold_that_a_seed_holds_out():
     assert tables.tabulate_folds(reports([])['camvid'], ['rmi']) == []  # which has no folds
 
 
-def test_seeds_that_failed_do_not_hide_the_others(monkeypatch, tmp_path):
-    drawn = []
-    monkeypatch.setattr(figures, 'save', lambda figure, file: drawn.append(figure))
+def test_seeds_that_failed_do_not_hide_the_others(drawn, tmp_path):
     entries = [entry('ce', seed, 50.0) for seed in range(9)]
     entries += [entry('rmi', seed, 12.0 if seed == 5 else 50.0 + seed / 9) for seed in range(9)]
     figures.draw_forest(reports(entries), tmp_path / 'forest.png')
-    (axes,) = drawn[0].axes
+    (axes,) = drawn['forest.png'].axes
     assert axes.get_xlim()[0] > -20
     assert [text.get_text() for text in axes.texts] == ['\N{LEFTWARDS ARROW} -38']
 
