@@ -1,4 +1,4 @@
-"""What cells need of a machine: data, pretrained weights, the library of a dense CRF."""
+"""Requirements of cells: data, pretrained weights, the library of a dense CRF."""
 
 import importlib.util
 from collections import defaultdict
