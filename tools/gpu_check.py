@@ -43,6 +43,7 @@ from tools.benchmark.methods import (
     chosen_implementation,
     method_names,
 )
+from tools.tool_process import import_path
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = ('CE', 'RMI', STREAMED, WITH_CE, 'RMI, torch', 'CE, compiled')
@@ -150,7 +151,7 @@ def run_tests(run: Run) -> dict[str, Any]:
     if missing := [m for m in ('pytest', 'hypothesis') if not importlib.util.find_spec(m)]:
         return dict(status='skipped', note=f'not installed: {", ".join(missing)}')
     variables = {key: value for key, value in os.environ.items() if key != 'TRITON_INTERPRET'}
-    variables['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+    variables['PYTHONPATH'] = import_path()
     command = [sys.executable, '-m', 'pytest', '-m', 'gpu', '-q', '-p', 'no:cacheprovider', *files]
     limit = run.within(TEST_LIMIT)
     try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
 LOG_LINE = re.compile(r'Iter\((train|test)\) \[ *(\d+)/(\d+)\]')
 LOG_FIELDS = re.compile(r'(?:eta|loss): (?:\d+ days?, )?\S+')
 MEMORY_UNITS = 1024**2 if sys.platform == 'darwin' else 1024  # of the system, in a MB
@@ -17,6 +18,11 @@ SHOWN_LINES = 15  # of the log of a tool that failed
 
 class ToolFailure(RuntimeError):
     """A tool failed; holds the end of what it said."""
+
+
+def import_path() -> str:
+    """Return a PYTHONPATH that leads to this checkout's package first, installed or not."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tools.study.job import Job
 from tools.study.plan import ROOT, Plan
 from tools.study.platforms import free_cores
 from tools.study.results import Entry
-from tools.tool_process import Progress, ToolFailure, follow_tool
+from tools.tool_process import Progress, ToolFailure, follow_tool, import_path
 
 WEIGHTS_OPTION = 'model.backbone.init_cfg.checkpoint'
 DIVERGED = 'FloatingPointError'  # of CheckInvalidLossHook
@@ -178,9 +178,7 @@ class Runner:
     def _environment(self, job: Job) -> Mapping[str, str]:
         variables = {**ALLOCATOR, **os.environ, **job.platform.variables}
         variables |= {'OMP_NUM_THREADS': str(self.threads), 'PYTHONUNBUFFERED': '1'}
-        # Tools import the package of this checkout, be it installed or not.
-        paths = [str(ROOT), variables.get('PYTHONPATH')]
-        variables['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
+        variables['PYTHONPATH'] = import_path()
         if self.threads > len(free_cores()):
             variables['OMP_WAIT_POLICY'] = 'PASSIVE'  # to wait asleep, another wants the core
         return variables
