@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import multiprocessing
 import os
 import re
@@ -66,6 +67,7 @@ def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> N
     sys.argv = [argument for argument in sys.argv if argument != '--debug']
     try:
         code = main()
+        _leave_process_group()
         sys.stdout.flush()
         sys.exit(code)  # type: ignore[arg-type]
     except KeyboardInterrupt as interrupt:
@@ -95,6 +97,19 @@ def end_at_once_by_signals() -> None:
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _leave_process_group() -> None:
+    """End the process group of a distributed run that succeeded, if this was one.
+
+    Threads of gloo hold tensors for a moment after the last operation; one that they let go while
+    Python ends aborts the process (https://github.com/pytorch/pytorch/pull/179291), and a launcher
+    would report a finished training as failed.
+    """
+    torch = sys.modules.get('torch')
+    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()  # models that hold the group
+        torch.distributed.destroy_process_group()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

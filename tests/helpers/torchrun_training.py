@@ -3,6 +3,7 @@
 A process trains a small network on its share of a batch; the first saves the weights.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -125,12 +126,13 @@ def main(folder: Path) -> None:
         train(distribute(network), scenario, [rank])
         found = network.used.state_dict()
         weights[distribute.__name__, scenario] = {name: whole(found[name]) for name in found}
-    del network  # it holds the group, whose end would else be that of this function
     if rank == 0:
         torch.save(weights, folder / 'weights.pth')
     distributed.barrier()
-    distributed.destroy_process_group()
 
 
 if __name__ == '__main__':
     main(Path(sys.argv[1]))
+    # FSDP keeps the group for good, and its threads may abort a Python that ends
+    # (https://github.com/pytorch/pytorch/pull/179291).
+    os._exit(0)

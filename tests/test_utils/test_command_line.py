@@ -139,6 +139,31 @@ run_tool(lambda: os.kill(os.getpid(), signal.SIGHUP))
     assert run(sys.executable, program) == ''
 
 
+def test_a_distributed_tool_ends_its_group_while_python_is_whole(tmp_path):
+    program = tmp_path / 'distributed.py'
+    program.write_text(f"""
+import atexit
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from mmseg_rmi.utils.command_line import run_tool
+
+class Told(nn.Linear):
+    def __del__(self):
+        print('model is gone', flush=True)
+
+def main():
+    store = 'file://{tmp_path / 'store'}'
+    distributed.init_process_group('gloo', init_method=store, rank=0, world_size=1)
+    model = DistributedDataParallel(Told(1, 1))
+    model.module.itself = [model]  # as a runner and its hooks refer to each other
+
+atexit.register(lambda: print('group is there:', distributed.is_initialized()))
+run_tool(main)
+""")
+    said = run(sys.executable, program, GLOO_SOCKET_IFNAME='lo')
+    assert said == 'model is gone\ngroup is there: False\n'
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
     program = tmp_path / 'lines.py'
     program.write_text("""
