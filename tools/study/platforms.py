@@ -5,6 +5,7 @@ do other types and images.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,11 @@ class Platform:
         if self.precision == 'tf32':
             return {'TORCH_ALLOW_TF32_CUBLAS_OVERRIDE': '1'}  # convolutions take it as it is
         return {'NVIDIA_TF32_OVERRIDE': '0'}
+
+    @property
+    def folder(self) -> str:
+        """Name the folder of its trainings, so that those of two platforms lie side by side."""
+        return re.sub(r'[^\w.]+', '-', str(self)).lower()
 
     def __str__(self) -> str:
         parts = [

@@ -51,7 +51,7 @@ class WorkQueue:
             config_hash=fingerprint(config, options),
             platform=platform,
             kind=json.dumps([config.name, settings, test_options]),
-            folder=self.work_dir / self.plan.trained(cell).name,
+            folder=self.work_dir / platform.folder / self.plan.trained(cell).name,
             iterations=options['train_cfg.max_iters'],
         )
 

@@ -22,7 +22,8 @@ def test_results_of_before_there_were_platforms_ran_on_cpus():
     assert Platform.of({}) == Platform('cpu', 'float32', packed=False)
     entry = dict(device='NVIDIA H200', precision='bf16', packed=True)
     assert str(Platform.of(entry)) == 'NVIDIA H200, bf16, packed images'
-    assert str(Platform.of({})) == ''
+    assert Platform.of(entry).folder == 'nvidia-h200-bf16-packed-images'
+    assert str(Platform.of({})) == Platform.of({}).folder == ''
 
 
 def test_the_platform_of_a_cpu_is_named_by_its_precision_and_its_data(tmp_path):
@@ -113,6 +114,16 @@ def test_a_network_of_one_platform_is_never_anothers(place):
     lines = map(json.loads, (place.folder / 'results.jsonl').read_text().splitlines())
     packed = [line['packed'] for line in lines if line['cell'] == 'scenes/ce-twice/seed0']
     assert packed == [False, True]
+
+
+def test_a_training_waits_while_another_platform_has_its_turn(place):
+    place.order(**{'scenes/ce/seed0': 'fail'})
+    place.run(['scenes/ce/seed0'])
+    (place.folder / 'work/scenes/ce/seed0/iter_20.pth').touch()  # as far as it came
+    place.order()
+    place.run(['scenes/ce/seed0'], platform=Platform(packed=True))
+    queue = place.open(['scenes/ce/seed0'])
+    assert queue.job(queue.wanted[-1], factor=4).done == 20
 
 
 def test_a_training_of_before_there_were_platforms_is_a_cpus(place):
