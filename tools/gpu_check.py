@@ -43,9 +43,8 @@ from tools.benchmark.methods import (
     chosen_implementation,
     method_names,
 )
-from tools.tool_process import import_path
+from tools.tool_process import ROOT, import_path
 
-ROOT = Path(__file__).resolve().parents[1]
 FAST = ('CE', 'RMI', STREAMED, WITH_CE, 'RMI, torch', 'CE, compiled')
 TEST_LIMIT = 120  # seconds
 CHECK_LIMIT = 60

@@ -11,8 +11,8 @@ from mmengine.config import Config
 
 from mmseg_rmi import launch
 from tools.dataset_converters.street_scenes import write_split
+from tools.tool_process import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/demo/deeplabv3plus_r18-d16_1xb4-{}-800_street-scenes-144x192.py'
 LOSSES = ('ce', 'rmi')
 TRIAL = 40  # iterations that tell how long one takes

@@ -34,8 +34,8 @@ from tools.study.requirements import find_missing
 from tools.study.results import Results, read_entries
 from tools.study.runner import Runner
 from tools.study.work_queue import WorkQueue, choose
+from tools.tool_process import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PLAN = ROOT / 'configs' / 'study' / 'plan.yaml'
 RESULTS = ROOT / 'docs' / 'study' / 'results'
 METAFILE = ROOT / 'configs' / 'study' / 'metafile.yaml'

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from tools.study.fingerprint import Options, read_config
+from tools.tool_process import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ('headline', 'overview', 'front_columns')  # lists of names
 
 

@@ -19,10 +19,10 @@ from typing import Any
 from tools.benchmark.machine import describe_machine, describe_versions
 from tools.study.fingerprint import Options
 from tools.study.job import Job
-from tools.study.plan import ROOT, Plan
+from tools.study.plan import Plan
 from tools.study.platforms import free_cores
 from tools.study.results import Entry
-from tools.tool_process import Progress, ToolFailure, follow_tool, import_path
+from tools.tool_process import ROOT, Progress, ToolFailure, follow_tool, import_path
 
 WEIGHTS_OPTION = 'model.backbone.init_cfg.checkpoint'
 DIVERGED = 'FloatingPointError'  # of CheckInvalidLossHook
