@@ -108,8 +108,23 @@ def _leave_process_group() -> None:
     """
     torch = sys.modules.get('torch')
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        _end_daemons()
         gc.collect()  # models that hold the group
         torch.distributed.destroy_process_group()
+
+
+def _end_daemons() -> None:
+    """End the workers of data loaders, as Python does when it ends.
+
+    A data loader that is collected as garbage waits five seconds for each of its workers: the
+    queue through which it tells them to end is garbage as well, and closed before.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises for workers that end so
+    daemons = [each for each in multiprocessing.active_children() if each.daemon]
+    for daemon in daemons:
+        daemon.terminate()
+    for daemon in daemons:
+        daemon.join()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

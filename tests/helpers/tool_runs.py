@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -80,7 +81,7 @@ def finish(process: subprocess.Popen, timeout: float = TIMEOUT, code: int = 0) -
     except subprocess.TimeoutExpired:
         abort(process.pid)
         output, _ = process.communicate(timeout=60)
-        pytest.fail(f'Not over after {timeout} s. It says last:\n{output[-20_000:]}')
+        pytest.fail(f'Not over after {timeout} s. It says last:\n{threads_last(output)}')
     assert process.returncode == code, output
     return output
 
@@ -103,6 +104,17 @@ def abort(pid: int) -> None:
     for child in children:
         with contextlib.suppress(FileNotFoundError):  # it is over, as its parent is
             abort(int(child))
+
+
+def threads_last(output: str) -> str:
+    """End an output with the threads of the first process that :func:`abort` ended.
+
+    Reports of many processes are cut at their beginning, and the first one started the others.
+    """
+    said, *dumps = re.split(
+        '(?=Fatal Python error: )', re.sub('\nExtension modules: .*', '', output)
+    )
+    return '\n'.join([said[-5_000:], *reversed(dumps)])
 
 
 def run(*command: Any, **variables: str) -> str:

@@ -26,4 +26,5 @@ def test_a_run_that_hangs_fails_and_says_where_each_process_is(tmp_path):
         finish(process, timeout=1)
     said = str(caught.value)
     assert 'in wait_for_ever' in said
+    assert said.rindex('in wait_for_ever') < said.rindex('in communicate')  # of the first process
     assert said.count('Fatal Python error: Aborted') == 2

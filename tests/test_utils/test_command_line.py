@@ -143,19 +143,31 @@ def test_a_distributed_tool_ends_its_group_while_python_is_whole(tmp_path):
     program = tmp_path / 'distributed.py'
     program.write_text(f"""
 import atexit
+from multiprocessing import Process
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 from mmseg_rmi.utils.command_line import run_tool
 
 class Told(nn.Linear):
     def __del__(self):
         print('model is gone', flush=True)
 
+def join(process, timeout=None, join=Process.join):
+    if process.is_alive() and timeout is not None:
+        print('a data loader waits for its worker in vain', flush=True)
+    join(process, timeout)
+
+Process.join = join
+
 def main():
     store = 'file://{tmp_path / 'store'}'
     distributed.init_process_group('gloo', init_method=store, rank=0, world_size=1)
     model = DistributedDataParallel(Told(1, 1))
-    model.module.itself = [model]  # as a runner and its hooks refer to each other
+    batches = iter(DataLoader([1, 2, 3], num_workers=1, persistent_workers=True))
+    next(batches)
+    # As a runner, its loop and its hooks refer to each other.
+    model.module.itself = [model, batches]
 
 atexit.register(lambda: print('group is there:', distributed.is_initialized()))
 run_tool(main)
