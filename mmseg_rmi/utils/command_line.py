@@ -15,6 +15,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 USAGE_ERROR = 2  # as argparse exits
 PIPE_CLOSED = 141  # as shells report SIGPIPE
@@ -54,15 +55,16 @@ def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> N
     that has read enough, such as ``head``.
 
     SIGTERM, by which clusters end a job, and SIGHUP, by which a terminal does, are told and logged
-    as Ctrl-C is. A second signal ends the process at once.
+    as Ctrl-C is. A second signal ends the process at once. Whoever sends one to the workers of data
+    loaders as well may end them amid a lock: nothing waits for them any more.
 
     Args:
         main: what it returns becomes the exit code; None is success.
         interrupted: what to say on Ctrl-C.
     """
-    for number in STOP_SIGNALS[1:]:
-        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has it ignored
-            signal.signal(number, _interrupt)
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _interrupt)  # others are ignored, as nohup has it
     debug = '--debug' in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != '--debug']
     try:
@@ -108,23 +110,19 @@ def _leave_process_group() -> None:
     """
     torch = sys.modules.get('torch')
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
-        _end_daemons()
+        _end_loader_workers()
         gc.collect()  # models that hold the group
         torch.distributed.destroy_process_group()
 
 
-def _end_daemons() -> None:
-    """End the workers of data loaders, as Python does when it ends.
+def _end_loader_workers() -> None:
+    """End the workers of all data loaders.
 
-    A data loader that is collected as garbage waits five seconds for each of its workers: the
-    queue through which it tells them to end is garbage as well, and closed before.
+    A loader that is collected as garbage waits five seconds for each of its workers: the queue
+    through which it tells them to end is garbage as well, and closed before.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises for workers that end so
-    daemons = [each for each in multiprocessing.active_children() if each.daemon]
-    for daemon in daemons:
-        daemon.terminate()
-    for daemon in daemons:
-        daemon.join()
+    for loader in _running_loaders():
+        loader._shutdown_workers()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -133,7 +131,17 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         end_at_once_by_signals()
         os.kill(os.getpid(), number)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises for workers that also got it
+    for loader in _running_loaders():
+        loader._shutdown = True  # it would wait for ever for a lock that a dead worker holds
     raise KeyboardInterrupt(signal.Signals(number))
+
+
+def _running_loaders() -> list[Any]:
+    """Find the iterators of data loaders that have workers, which Python ends when it ends."""
+    torch_loader = sys.modules.get('torch.utils.data.dataloader')
+    kind = getattr(torch_loader, '_MultiProcessingDataLoaderIter', ())
+    # Proxies fake their class, and raise where what they stand for is gone.
+    return [each for each in gc.get_objects() if issubclass(type(each), kind)]
 
 
 def _is_output_closed() -> bool:
