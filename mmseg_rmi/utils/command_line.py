@@ -55,8 +55,8 @@ def run_tool(main: Callable[[], object], interrupted: str = 'Interrupted.') -> N
     that has read enough, such as ``head``.
 
     SIGTERM, by which clusters end a job, and SIGHUP, by which a terminal does, are told and logged
-    as Ctrl-C is. A second signal ends the process at once. Whoever sends one to the workers of data
-    loaders as well may end them amid a lock: nothing waits for them any more.
+    as Ctrl-C is. A second signal ends the process at once. Data loaders are left to Python's end: a
+    worker that the same signal ended may hold a lock for ever.
 
     Args:
         main: what it returns becomes the exit code; None is success.
@@ -137,7 +137,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _running_loaders() -> list[Any]:
-    """Find the iterators of data loaders that have workers, which Python ends when it ends."""
+    """Find the iterators of data loaders that have workers."""
     torch_loader = sys.modules.get('torch.utils.data.dataloader')
     kind = getattr(torch_loader, '_MultiProcessingDataLoaderIter', ())
     # Proxies fake their class, and raise where what they stand for is gone.
